@@ -1,0 +1,5 @@
+//! Runners: what drives steps and effects, built on steps alone.
+
+mod relay;
+
+pub use relay::{Delivered, Delivery, OnUnknown, Probe, Receiver, Relay, Sent};

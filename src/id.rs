@@ -1,0 +1,284 @@
+//! The names of things: newtypes, so that an epoch is never taken for a sequence.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+
+macro_rules! counter {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(
+            Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+        )]
+        #[serde(transparent)]
+        pub struct $name(u64);
+
+        impl $name {
+            /// The identifier with this number.
+            #[must_use]
+            pub const fn new(number: u64) -> Self {
+                Self(number)
+            }
+
+            /// Its number.
+            #[must_use]
+            pub const fn get(self) -> u64 {
+                self.0
+            }
+
+            pub(crate) const fn next(self) -> Self {
+                Self(self.0 + 1)
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+    };
+}
+
+counter! {
+    /// Which commit of the store: +1 at every commit; numbers that a crash left unused stay unused.
+    CommitSeq
+}
+counter! {
+    /// Which opening of the store: +1 at every open. The fencing token of everything it sends.
+    Epoch
+}
+counter! {
+    /// Which life of the store: +1 when a copy is restored, so that its external ids are new.
+    Incarnation
+}
+
+macro_rules! name {
+    ($(#[$doc:meta])* $name:ident, $what:literal) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(transparent)]
+        pub struct $name(Box<str>);
+
+        impl $name {
+            /// The name, 1 to 200 bytes without control characters.
+            ///
+            /// # Errors
+            /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) for an empty or longer name, or
+            /// one with a control character.
+            pub fn new(name: &str) -> Result<Self> {
+                checked_name($what, name).map(Self)
+            }
+
+            /// The name as text.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+    };
+}
+
+name! {
+    /// Which run: a named stream of steps with one state and one position.
+    RunName, "run"
+}
+name! {
+    /// Which queue of intents; a relay delivers one topic to one receiver.
+    Topic, "topic"
+}
+name! {
+    /// Which name space of idempotency keys a claim belongs to.
+    Scope, "scope"
+}
+
+/// The longest name of a run, a topic or a scope, in bytes: it must fit in one length byte.
+const NAME_BYTES_MAX: usize = 200;
+
+fn checked_name(what: &str, name: &str) -> Result<Box<str>> {
+    if name.is_empty() || name.len() > NAME_BYTES_MAX {
+        return Err(Error::invalid(format!(
+            "a {what} name has 1 to {NAME_BYTES_MAX} bytes, this one has {}",
+            name.len()
+        )));
+    }
+    if name.chars().any(char::is_control) {
+        return Err(Error::invalid(format!("a {what} name has no control characters: {name:?}")));
+    }
+    Ok(name.into())
+}
+
+/// A hash of a request: tells a repeat of the same request from another one under the same key.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Fingerprint([u8; 16]);
+
+impl Fingerprint {
+    /// The first 128 bits of the BLAKE3 hash of `bytes`.
+    #[must_use]
+    pub fn of_bytes(bytes: &[u8]) -> Self {
+        Self(hash128(bytes))
+    }
+}
+
+/// The first 128 bits of a BLAKE3 hash.
+pub(crate) fn hash128(bytes: &[u8]) -> [u8; 16] {
+    let mut short = [0; 16];
+    short.copy_from_slice(blake3::hash(bytes).as_bytes().split_at(16).0);
+    short
+}
+
+impl fmt::Display for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Fingerprint({self})")
+    }
+}
+
+/// Which store: drawn at random when it is created, and the same for ever after.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct StoreId([u8; 16]);
+
+impl StoreId {
+    /// A new id. It need not be unpredictable, only different: it is drawn from what the standard
+    /// library seeds its hash maps with, the time, the process and `salt`.
+    pub(crate) fn draw(now_ms: u64, salt: &[u8]) -> Self {
+        use std::hash::{BuildHasher, RandomState};
+        let mut seed = salt.to_vec();
+        for part in [
+            RandomState::new().hash_one(now_ms),
+            RandomState::new().hash_one(std::process::id()),
+            now_ms,
+        ] {
+            seed.extend_from_slice(&part.to_le_bytes());
+        }
+        Self(hash128(&seed))
+    }
+
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Display for StoreId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for StoreId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "StoreId({self})")
+    }
+}
+
+/// Which intent: its topic, and its number in the store.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct IntentId {
+    topic: Topic,
+    sequence: u64,
+}
+
+impl IntentId {
+    pub(crate) fn new(topic: Topic, sequence: u64) -> Self {
+        Self { topic, sequence }
+    }
+
+    /// The queue it stands in.
+    #[must_use]
+    pub fn topic(&self) -> &Topic {
+        &self.topic
+    }
+
+    /// Its number: intents are numbered through the whole store, in the order of their commits.
+    #[must_use]
+    pub fn sequence(&self) -> u64 {
+        self.sequence
+    }
+}
+
+impl fmt::Display for IntentId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.topic, self.sequence)
+    }
+}
+
+/// The id an effect carries to its receiver: the same for every attempt, and never used again.
+///
+/// 34 characters of `[a-z0-9]`, so it fits every client order id we know of.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ExternalId(Box<str>);
+
+impl ExternalId {
+    pub(crate) fn derive(store: StoreId, incarnation: Incarnation, intent: &IntentId) -> Self {
+        let mut seed = store.as_bytes().to_vec();
+        seed.extend_from_slice(&incarnation.get().to_le_bytes());
+        seed.extend_from_slice(&intent.sequence.to_le_bytes());
+        seed.extend_from_slice(intent.topic.as_str().as_bytes());
+        Self(format!("mp{}", Fingerprint::of_bytes(&seed)).into())
+    }
+
+    /// The id as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for ExternalId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_external_id_is_the_same_for_every_attempt_and_fits_an_exchange() {
+        let store = StoreId::draw(1, b"x");
+        let intent = IntentId::new(Topic::new("orders").unwrap(), 7);
+        let id = ExternalId::derive(store, Incarnation::new(1), &intent);
+        assert_eq!(id, ExternalId::derive(store, Incarnation::new(1), &intent));
+        assert!(id.as_str().len() <= 36);
+        assert!(id.as_str().chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_'));
+    }
+
+    #[test]
+    fn a_restored_copy_never_uses_an_external_id_again() {
+        let store = StoreId::draw(1, b"x");
+        let intent = IntentId::new(Topic::new("orders").unwrap(), 7);
+        assert_ne!(
+            ExternalId::derive(store, Incarnation::new(1), &intent),
+            ExternalId::derive(store, Incarnation::new(2), &intent)
+        );
+    }
+
+    #[test]
+    fn a_name_is_not_empty_not_long_and_has_no_control_characters() {
+        assert!(RunName::new("").is_err());
+        assert!(RunName::new(&"x".repeat(201)).is_err());
+        assert!(RunName::new("a\nb").is_err());
+        assert_eq!(RunName::new("btc-5m").unwrap().as_str(), "btc-5m");
+    }
+
+    #[test]
+    fn two_stores_drawn_at_the_same_moment_differ() {
+        assert_ne!(StoreId::draw(1, b"x"), StoreId::draw(1, b"x"));
+    }
+}

@@ -1,0 +1,52 @@
+//! Audit rows: what a person decided, and when.
+
+use serde::{Deserialize, Serialize};
+
+use crate::clock::Timestamp;
+use crate::id::{Epoch, IntentId};
+use crate::store::{Record, Table};
+
+/// What a person said of an effect that was in doubt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum AuditAction {
+    /// It was done.
+    Confirm,
+    /// It was not done and will not be.
+    Reject,
+    /// It was not done: send it again.
+    Resend,
+}
+
+/// One decision.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct AuditEntry {
+    /// Which effect it was about.
+    pub intent: IntentId,
+    /// What was decided.
+    pub action: AuditAction,
+    /// Who decided it, and why, in their own words.
+    pub note: String,
+    /// When.
+    pub at: Timestamp,
+    /// In which opening of the store.
+    pub epoch: Epoch,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct AuditRecord {
+    pub(crate) intent: IntentId,
+    pub(crate) action: AuditAction,
+    pub(crate) note: String,
+    pub(crate) at: Timestamp,
+    pub(crate) epoch: Epoch,
+}
+
+impl Record for AuditRecord {
+    const TABLE: Table = Table::Audit;
+}
+
+pub(crate) fn audit_key(number: u64) -> Vec<u8> {
+    number.to_be_bytes().to_vec()
+}

@@ -1,0 +1,332 @@
+//! Idempotency keys: which operations were done, are being done, or may have been done.
+//!
+//! ```text
+//! keys    [settled u8][kind u8][length u8][run or scope][key]      0 open, 1 settled; 0 step, 1 claim
+//! expiry  [deadline, in seconds, u64 BE][commit sequence u64 BE]   value: [length u16 LE][key]…
+//! ```
+//!
+//! Open claims stand in front, so that opening a store finds what is in doubt without walking the
+//! keys of years. Keys keep their own order under their scope: real ones come in order, and ordered
+//! inserts are ten times cheaper than hashed ones.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use super::{named, unnamed};
+use crate::clock::Timestamp;
+use crate::error::{Error, Result};
+use crate::id::{CommitSeq, Epoch, Fingerprint, RunName, Scope};
+use crate::record::{Payload, encode};
+use crate::store::{Record, Table};
+
+/// The name of one logical operation: what makes a repeat a repeat.
+///
+/// ```
+/// use milepost::Key;
+/// use std::time::Duration;
+///
+/// let plain: Key = "bar-2026-02-16T21:00".into();
+/// let request = ("SPY", 12u32);
+/// let full = Key::new("order-117").request(&request)?.expires_after(Duration::from_secs(86_400));
+/// # Ok::<(), milepost::Error>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Key {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) fingerprint: Option<Fingerprint>,
+    pub(crate) ttl: Option<Duration>,
+    pub(crate) issued: Option<Timestamp>,
+}
+
+impl Key {
+    /// A key of these bytes, 1 to `Limits::key_bytes` of them; it never expires.
+    #[must_use]
+    pub fn new(bytes: impl AsRef<[u8]>) -> Self {
+        Self { bytes: bytes.as_ref().to_vec(), fingerprint: None, ttl: None, issued: None }
+    }
+
+    /// Ties the key to this request: the same key with another one is a conflict.
+    ///
+    /// # Errors
+    /// `Invalid` if the request cannot be encoded.
+    pub fn request<Q: Serialize + ?Sized>(mut self, request: &Q) -> Result<Self> {
+        let bytes = encode(request).map_err(|error| Error::invalid(error.to_string()))?;
+        self.fingerprint = Some(Fingerprint::of_bytes(&bytes));
+        Ok(self)
+    }
+
+    /// Forgets the key this long after its operation is settled. What is in doubt never expires.
+    #[must_use]
+    pub fn expires_after(mut self, ttl: Duration) -> Self {
+        self.ttl = Some(ttl);
+        self
+    }
+
+    /// When the operation was first asked for. A key that expires, asked for so long ago that it
+    /// may have been forgotten, is then `BeyondHorizon` and not taken for a new one.
+    #[must_use]
+    pub fn issued_at(mut self, at: Timestamp) -> Self {
+        self.issued = Some(at);
+        self
+    }
+
+    /// Whether, were this key seen once, it would have been forgotten by now.
+    pub(crate) fn is_beyond(&self, horizon: Timestamp) -> bool {
+        match (self.issued, self.ttl) {
+            (Some(issued), Some(ttl)) => issued.after(ttl) <= horizon,
+            _ => false,
+        }
+    }
+}
+
+macro_rules! key_from {
+    ($($type:ty),*) => {
+        $(impl From<$type> for Key {
+            fn from(bytes: $type) -> Self {
+                Self::new(bytes)
+            }
+        })*
+    };
+}
+
+key_from!(&str, &String, String, &[u8], Vec<u8>, &Vec<u8>);
+
+/// What is known of the operation under a key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct KeyRecord {
+    pub(crate) state: KeyState,
+    pub(crate) fingerprint: Option<Fingerprint>,
+    /// Who took it up last.
+    pub(crate) epoch: Epoch,
+    pub(crate) changed: Timestamp,
+    pub(crate) ttl_ms: Option<u64>,
+    pub(crate) deadline: Option<Timestamp>,
+}
+
+impl Record for KeyRecord {
+    const TABLE: Table = Table::Keys;
+}
+
+/// How far an operation is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum KeyState {
+    /// Somebody is at it, or was when it died: which, the epoch and the holder's list tell.
+    InFlight,
+    /// Perhaps done.
+    InDoubt { why: String },
+    /// Done, with this answer.
+    Done { outcome: Payload },
+    /// Seen, and its record was damaged: it is in quarantine under this number.
+    Lost { quarantine: u64 },
+}
+
+/// What can happen to a key that was claimed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Event {
+    /// The operation was done.
+    Complete { outcome: Payload },
+    /// It was not done: the key is free again.
+    Release,
+    /// It may have been done.
+    Doubt { why: String },
+    /// Whoever was at it is gone.
+    Abandon,
+}
+
+/// A pair of state and event that no correct caller produces.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("a key that is {state} cannot take `{event}`: it was settled in another place")]
+pub(crate) struct Illegal {
+    state: &'static str,
+    event: &'static str,
+}
+
+/// The state after an event; `None` when the key is free again. The only place that decides it, for
+/// live work and for recovery alike.
+pub(crate) fn next(state: KeyState, event: Event) -> Result<Option<KeyState>, Illegal> {
+    match (state, event) {
+        (KeyState::InFlight | KeyState::InDoubt { .. }, Event::Complete { outcome }) => {
+            Ok(Some(KeyState::Done { outcome }))
+        }
+        (KeyState::InFlight | KeyState::InDoubt { .. }, Event::Release) => Ok(None),
+        (KeyState::InFlight | KeyState::InDoubt { .. }, Event::Doubt { why }) => {
+            Ok(Some(KeyState::InDoubt { why }))
+        }
+        (KeyState::InFlight, Event::Abandon) => Ok(Some(KeyState::InDoubt {
+            why: "whoever claimed it ended without saying what became of it".into(),
+        })),
+        (doubt @ KeyState::InDoubt { .. }, Event::Abandon) => Ok(Some(doubt)),
+        (state @ (KeyState::Done { .. } | KeyState::Lost { .. }), event) => {
+            Err(Illegal { state: state.name(), event: event.name() })
+        }
+    }
+}
+
+impl KeyState {
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::InFlight => "in flight",
+            Self::InDoubt { .. } => "in doubt",
+            Self::Done { .. } => "done",
+            Self::Lost { .. } => "damaged",
+        }
+    }
+}
+
+impl Event {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Complete { .. } => "complete",
+            Self::Release => "release",
+            Self::Doubt { .. } => "doubt",
+            Self::Abandon => "abandon",
+        }
+    }
+}
+
+const OPEN: u8 = 0;
+const SETTLED: u8 = 1;
+const STEP: u8 = 0;
+const CLAIM: u8 = 1;
+
+/// The keys of all claims that are not settled begin so.
+pub(crate) const OPEN_CLAIMS: &[u8] = &[OPEN, CLAIM];
+
+pub(crate) fn step_key(run: &RunName, key: &[u8]) -> Vec<u8> {
+    named(&[SETTLED, STEP], run.as_str(), key)
+}
+
+pub(crate) fn open_claim_key(scope: &Scope, key: &[u8]) -> Vec<u8> {
+    named(OPEN_CLAIMS, scope.as_str(), key)
+}
+
+pub(crate) fn settled_claim_key(scope: &Scope, key: &[u8]) -> Vec<u8> {
+    named(&[SETTLED, CLAIM], scope.as_str(), key)
+}
+
+/// The scope and the key of a claim's row.
+pub(crate) fn claim_of_key(row: &[u8]) -> Option<(Scope, &[u8])> {
+    let (scope, key) = unnamed(row, 2)?;
+    Some((Scope::new(scope).ok()?, key))
+}
+
+/// The keys that fall due in one second and were settled in one commit.
+///
+/// Its payload is no encoded value but entries, so that a group can append to it.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct ExpiryRecord;
+
+impl Record for ExpiryRecord {
+    const TABLE: Table = Table::Expiry;
+}
+
+/// The row in which a key with this deadline is listed: rounded up, so nothing expires early.
+pub(crate) fn expiry_key(deadline: Timestamp, seq: CommitSeq) -> Vec<u8> {
+    let second = deadline.as_ms().div_ceil(1000);
+    [second.to_be_bytes(), seq.get().to_be_bytes()].concat()
+}
+
+/// The moment at which everything in an expiry row has fallen due.
+pub(crate) fn expiry_due(row: &[u8]) -> Option<Timestamp> {
+    let second = u64::from_be_bytes(*row.first_chunk::<8>()?);
+    Some(Timestamp::from_ms(second.saturating_mul(1000)))
+}
+
+pub(crate) fn expiry_entry(key: &[u8]) -> Vec<u8> {
+    // A key's row name has at most 203 bytes and the key limit on top, which options keep far lower.
+    let len = u16::try_from(key.len()).unwrap_or(u16::MAX);
+    [&len.to_le_bytes(), key].concat()
+}
+
+/// The keys in the payload of an expiry row; `None` behind the last whole one if it is cut short.
+pub(crate) fn expiry_entries(mut payload: &[u8]) -> impl Iterator<Item = Option<&[u8]>> {
+    std::iter::from_fn(move || {
+        if payload.is_empty() {
+            return None;
+        }
+        let entry = payload.split_first_chunk::<2>().and_then(|(len, rest)| {
+            let (key, rest) = rest.split_at_checked(usize::from(u16::from_le_bytes(*len)))?;
+            payload = rest;
+            Some(key)
+        });
+        if entry.is_none() {
+            payload = &[];
+        }
+        Some(entry)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn done() -> KeyState {
+        KeyState::Done { outcome: Payload::of(&1u8).unwrap() }
+    }
+
+    #[test]
+    fn what_is_done_stays_done_whatever_comes_after() {
+        for event in [
+            Event::Complete { outcome: Payload::of(&2u8).unwrap() },
+            Event::Release,
+            Event::Doubt { why: String::new() },
+            Event::Abandon,
+        ] {
+            assert!(next(done(), event.clone()).is_err(), "{event:?}");
+            assert!(next(KeyState::Lost { quarantine: 1 }, event).is_err());
+        }
+    }
+
+    #[test]
+    fn an_abandoned_claim_is_in_doubt_and_not_free() {
+        let after = next(KeyState::InFlight, Event::Abandon).unwrap();
+        assert!(matches!(after, Some(KeyState::InDoubt { .. })));
+        // Recovering twice is recovering once.
+        assert_eq!(next(after.clone().unwrap(), Event::Abandon).unwrap(), after);
+    }
+
+    #[test]
+    fn doubt_is_left_only_by_an_answer() {
+        let doubt = || KeyState::InDoubt { why: "timeout".into() };
+        assert_eq!(next(doubt(), Event::Release).unwrap(), None);
+        let outcome = Payload::of(&1u8).unwrap();
+        assert_eq!(next(doubt(), Event::Complete { outcome }).unwrap(), Some(done()));
+    }
+
+    #[test]
+    fn no_scope_with_its_key_reads_like_another() {
+        let scope = |name: &str| Scope::new(name).unwrap();
+        assert_ne!(open_claim_key(&scope("ab"), b"c"), open_claim_key(&scope("a"), b"bc"));
+        let row = open_claim_key(&scope("ab"), b"c");
+        assert_eq!(claim_of_key(&row), Some((scope("ab"), b"c".as_slice())));
+        assert!(row.starts_with(OPEN_CLAIMS));
+        let run = RunName::new("ab").unwrap();
+        assert_ne!(step_key(&run, b"c"), settled_claim_key(&scope("ab"), b"c"));
+    }
+
+    #[test]
+    fn a_key_is_due_when_its_whole_second_is_over() {
+        let row = expiry_key(Timestamp::from_ms(1_001), CommitSeq::new(9));
+        assert_eq!(expiry_due(&row), Some(Timestamp::from_ms(2_000)));
+    }
+
+    #[test]
+    fn expiry_entries_come_back_and_a_cut_one_is_told() {
+        let payload = [expiry_entry(b"one"), expiry_entry(b""), expiry_entry(b"three")].concat();
+        let keys: Vec<_> = expiry_entries(&payload).collect();
+        assert_eq!(keys, [Some(b"one".as_slice()), Some(b""), Some(b"three")]);
+        let cut: Vec<_> = expiry_entries(&payload[..payload.len() - 1]).collect();
+        assert_eq!(cut, [Some(b"one".as_slice()), Some(b""), None]);
+    }
+
+    #[test]
+    fn a_key_asked_for_before_the_horizon_is_beyond_it() {
+        let key = Key::new("k").expires_after(Duration::from_secs(10));
+        let horizon = Timestamp::from_ms(20_000);
+        assert!(!key.clone().is_beyond(horizon), "a key without its time is judged by now");
+        assert!(key.clone().issued_at(Timestamp::from_ms(10_000)).is_beyond(horizon));
+        assert!(!key.issued_at(Timestamp::from_ms(10_001)).is_beyond(horizon));
+    }
+}

@@ -1,0 +1,46 @@
+//! The facts a store keeps, one noun a file: what a record of it holds, where it stands, and which
+//! changes of its state there are. Siblings never meet here, and none of them commits: that is the
+//! floor above.
+
+mod audit;
+mod intent;
+mod key;
+mod quarantine;
+mod row;
+mod run;
+mod schema;
+
+pub use audit::{AuditAction, AuditEntry};
+pub use intent::SettledBy;
+pub use key::Key;
+pub use run::{Position, Versioned};
+
+pub(crate) use audit::{AuditRecord, audit_key};
+pub(crate) use intent::{
+    Event as IntentEvent, IntentRecord, OUTSTANDING, Stage, intent_key, intent_of_key,
+    next as next_stage, topic_prefix,
+};
+pub(crate) use key::{
+    Event as KeyEvent, ExpiryRecord, KeyRecord, KeyState, OPEN_CLAIMS, claim_of_key, expiry_due,
+    expiry_entries, expiry_entry, expiry_key, next as next_key_state, open_claim_key,
+    settled_claim_key, step_key,
+};
+pub(crate) use quarantine::{QuarantineRecord, quarantine_key};
+pub(crate) use row::{RowRecord, row_key};
+pub(crate) use run::{RunRecord, run_key};
+pub(crate) use schema::{SchemaRecord, check as check_schema, schema_key};
+
+/// A name and what stands under it, as bytes in order: the length first, so that no name is the
+/// beginning of another.
+fn named(prefix: &[u8], name: &str, rest: &[u8]) -> Vec<u8> {
+    // Names have at most 200 bytes: see `id`.
+    let len = u8::try_from(name.len()).unwrap_or(u8::MAX);
+    [prefix, &[len], name.as_bytes(), rest].concat()
+}
+
+/// The name and the rest of what [`named`] made, behind a prefix of `skip` bytes.
+fn unnamed(key: &[u8], skip: usize) -> Option<(&str, &[u8])> {
+    let (len, rest) = key.get(skip..)?.split_first()?;
+    let (name, rest) = rest.split_at_checked(usize::from(*len))?;
+    Some((std::str::from_utf8(name).ok()?, rest))
+}

@@ -1,0 +1,21 @@
+//! The user's own small rows, kept beside a run and written with its steps.
+
+use serde::{Deserialize, Serialize};
+
+use super::named;
+use crate::id::RunName;
+use crate::record::Payload;
+use crate::store::{Record, Table};
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct RowRecord {
+    pub(crate) value: Payload,
+}
+
+impl Record for RowRecord {
+    const TABLE: Table = Table::Rows;
+}
+
+pub(crate) fn row_key(run: &RunName, key: &[u8]) -> Vec<u8> {
+    named(&[], run.as_str(), key)
+}

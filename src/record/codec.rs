@@ -1,0 +1,329 @@
+//! Values to bytes and back: bincode 2, with the limit checked before decoding and no bytes left
+//! over after it. The only file that names bincode.
+//!
+//! bincode's bytes do not describe themselves. A type that serde writes one way and reads another
+//! would lose data without a word, so the first write of a type in a process goes through
+//! [`encode_guarded`]: encode, decode, encode again, and compare.
+
+use std::any::type_name;
+use std::collections::HashSet;
+use std::fmt;
+use std::sync::{Mutex, OnceLock, PoisonError};
+
+use bincode::config;
+use serde::de::{self, DeserializeOwned};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use thiserror::Error;
+
+use super::canonical;
+
+/// The largest payload any store can be set to take, in bytes.
+pub(crate) const PAYLOAD_BYTES_MAX: usize = (256 << 20) - 1;
+
+/// Why a value cannot be written.
+#[derive(Debug, Error)]
+pub(crate) enum EncodeError {
+    #[error("`{name}` cannot be stored: {why}")]
+    Refused { name: &'static str, why: String },
+    #[error(
+        "`{name}` does not come back as it was written ({why}). serde's `skip_serializing`, \
+         `tag`, `untagged` and `flatten`, a hash set behind a custom `Serialize`, or a hand-written \
+         pair of `Serialize` and `Deserialize` that disagree do this: remove the attribute, or \
+         store a plain struct in its place"
+    )]
+    Unfaithful { name: &'static str, why: String },
+}
+
+/// Why bytes are not a value of the type asked for.
+#[derive(Debug, Error)]
+pub(crate) enum DecodeError {
+    #[error("{len} bytes are over the limit of {limit}")]
+    Limit { len: usize, limit: usize },
+    #[error("the bytes are not a `{name}`: {source}")]
+    Type { name: &'static str, source: bincode::error::DecodeError },
+    #[error("the bytes are not a `{name}`: {left} bytes are left over")]
+    LeftOver { name: &'static str, left: usize },
+    #[error("the bytes are in codec {0}, which this program does not know")]
+    Codec(u8),
+    #[error("the bytes were not written as a `{name}`: they do not encode back to themselves")]
+    Other { name: &'static str },
+}
+
+/// The canonical bytes of `value`: equal values give equal bytes.
+pub(crate) fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, EncodeError> {
+    let mut out = Vec::with_capacity(64);
+    canonical::write(value, &mut out)
+        .map_err(|refusal| EncodeError::Refused { name: type_name::<T>(), why: refusal.0 })?;
+    Ok(out)
+}
+
+/// [`encode`], and on a type's first write in this process the proof that it comes back unchanged.
+pub(crate) fn encode_guarded<T: Serialize + DeserializeOwned>(
+    value: &T,
+) -> Result<Vec<u8>, EncodeError> {
+    let bytes = encode(value)?;
+    let name = type_name::<T>();
+    if !proven().lock().unwrap_or_else(PoisonError::into_inner).contains(name) {
+        check_faithful::<T>(&bytes)?;
+        proven().lock().unwrap_or_else(PoisonError::into_inner).insert(name);
+    }
+    Ok(bytes)
+}
+
+fn proven() -> &'static Mutex<HashSet<&'static str>> {
+    static PROVEN: OnceLock<Mutex<HashSet<&'static str>>> = OnceLock::new();
+    PROVEN.get_or_init(Mutex::default)
+}
+
+fn check_faithful<T: Serialize + DeserializeOwned>(bytes: &[u8]) -> Result<(), EncodeError> {
+    let unfaithful = |why: String| EncodeError::Unfaithful { name: type_name::<T>(), why };
+    let back: T = decode(bytes).map_err(|error| unfaithful(error.to_string()))?;
+    let again = encode(&back)?;
+    if again != bytes {
+        return Err(unfaithful(format!(
+            "its {} bytes became {} other ones",
+            bytes.len(),
+            again.len()
+        )));
+    }
+    Ok(())
+}
+
+/// Reads a value from exactly `bytes`.
+pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeError> {
+    let type_error = |source| DecodeError::Type { name: type_name::<T>(), source };
+    let base = config::standard();
+    // bincode takes its limit as a constant, and counts what it reads by the size of the number in
+    // memory: a one-byte u128 counts 16. So the limit is 16 times a payload's size class, and what
+    // a hostile length field can make it allocate stays in proportion to the payload.
+    let (value, used) = match bytes.len() {
+        0..=0xfff => bincode::serde::decode_from_slice(bytes, base.with_limit::<0x1_0000>()),
+        0x1000..=0xffff => bincode::serde::decode_from_slice(bytes, base.with_limit::<0x10_0000>()),
+        0x1_0000..=0xf_ffff => {
+            bincode::serde::decode_from_slice(bytes, base.with_limit::<0x100_0000>())
+        }
+        0x10_0000..=0xff_ffff => {
+            bincode::serde::decode_from_slice(bytes, base.with_limit::<0x1000_0000>())
+        }
+        0x100_0000..=PAYLOAD_BYTES_MAX => {
+            bincode::serde::decode_from_slice(bytes, base.with_limit::<0xffff_ffff>())
+        }
+        len => return Err(DecodeError::Limit { len, limit: PAYLOAD_BYTES_MAX }),
+    }
+    .map_err(type_error)?;
+    match bytes.len() - used {
+        0 => Ok(value),
+        left => Err(DecodeError::LeftOver { name: type_name::<T>(), left }),
+    }
+}
+
+/// [`decode`], and the proof that the value gives the same bytes again.
+///
+/// For bytes that may have been written for another type: those often decode by chance, but seldom
+/// encode back to themselves.
+pub(crate) fn decode_same<T: Serialize + DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeError> {
+    let value = decode(bytes)?;
+    match encode(&value) {
+        Ok(again) if again == bytes => Ok(value),
+        _ => Err(DecodeError::Other { name: type_name::<T>() }),
+    }
+}
+
+/// Bytes inside a record. serde would take a `Vec<u8>` one number at a time.
+#[derive(Clone, PartialEq, Eq, Default)]
+pub(crate) struct Bytes(pub(crate) Vec<u8>);
+
+impl fmt::Debug for Bytes {
+    /// The length and the hash, never the bytes: they are the user's.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let hash = blake3::hash(&self.0).to_hex();
+        write!(f, "{} bytes, blake3 {}", self.0.len(), hash.split_at(16).0)
+    }
+}
+
+impl Serialize for Bytes {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Bytes {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Take;
+        impl de::Visitor<'_> for Take {
+            type Value = Bytes;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("bytes")
+            }
+
+            fn visit_bytes<E: de::Error>(self, bytes: &[u8]) -> Result<Bytes, E> {
+                Ok(Bytes(bytes.to_vec()))
+            }
+
+            fn visit_byte_buf<E: de::Error>(self, bytes: Vec<u8>) -> Result<Bytes, E> {
+                Ok(Bytes(bytes))
+            }
+        }
+        deserializer.deserialize_byte_buf(Take)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::BTreeMap;
+
+    #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+    enum Side {
+        Buy,
+        Sell(u16),
+        Both { a: i128, b: Option<char> },
+    }
+
+    #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+    struct Sample {
+        small: u8,
+        signed: (i8, i16, i32, i64),
+        wide: (u16, u32, u64, u128),
+        float: (u32, u64),
+        text: String,
+        bytes: Vec<u8>,
+        list: Vec<Option<bool>>,
+        sides: Vec<Side>,
+        map: BTreeMap<u64, String>,
+        unit: (),
+        array: [u16; 3],
+    }
+
+    fn side() -> impl Strategy<Value = Side> {
+        prop_oneof![
+            Just(Side::Buy),
+            any::<u16>().prop_map(Side::Sell),
+            (any::<i128>(), any::<Option<char>>()).prop_map(|(a, b)| Side::Both { a, b }),
+        ]
+    }
+
+    fn sample() -> impl Strategy<Value = Sample> {
+        (
+            (any::<u8>(), any::<(i8, i16, i32, i64)>(), any::<(u16, u32, u64, u128)>()),
+            (any::<(u32, u64)>(), any::<String>(), any::<Vec<u8>>(), any::<[u16; 3]>()),
+            (any::<Vec<Option<bool>>>(), prop::collection::vec(side(), 0..4)),
+            // One entry at most: bincode keeps a map's own order, ours sorts by encoded bytes.
+            prop::collection::btree_map(any::<u64>(), any::<String>(), 0..2),
+        )
+            .prop_map(
+                |((small, signed, wide), (float, text, bytes, array), (list, sides), map)| Sample {
+                    small,
+                    signed,
+                    wide,
+                    float,
+                    text,
+                    bytes,
+                    list,
+                    sides,
+                    map,
+                    unit: (),
+                    array,
+                },
+            )
+    }
+
+    proptest! {
+        #[test]
+        fn our_bytes_are_bincodes_bytes(value in sample()) {
+            let theirs = bincode::serde::encode_to_vec(&value, config::standard()).unwrap();
+            prop_assert_eq!(encode(&value).unwrap(), theirs);
+        }
+
+        #[test]
+        fn what_was_encoded_decodes_to_the_same(value in sample()) {
+            let bytes = encode_guarded(&value).unwrap();
+            prop_assert_eq!(decode::<Sample>(&bytes).unwrap(), value);
+        }
+
+        #[test]
+        fn no_bytes_make_the_decoder_panic(bytes in any::<Vec<u8>>()) {
+            let _ = decode::<Sample>(&bytes);
+        }
+    }
+
+    #[test]
+    fn floats_are_bincodes_too() {
+        let value = (1.5f32, -0.0f64, f64::MAX);
+        let theirs = bincode::serde::encode_to_vec(value, config::standard()).unwrap();
+        assert_eq!(encode(&value).unwrap(), theirs);
+    }
+
+    #[test]
+    fn bytes_left_over_are_an_error() {
+        let mut bytes = encode(&7u64).unwrap();
+        bytes.push(0);
+        assert!(matches!(decode::<u64>(&bytes), Err(DecodeError::LeftOver { left: 1, .. })));
+    }
+
+    #[test]
+    fn bytes_of_another_type_that_decode_by_chance_are_told() {
+        // 200 as a u64 is one byte, and one byte is a fine bool only by its value.
+        let bytes = encode(&(1u8, 2u8)).unwrap();
+        assert!(decode_same::<(u8, u8)>(&bytes).is_ok());
+        // A number written long: no encoder of ours writes it so.
+        assert!(matches!(decode_same::<u64>(&[251, 7, 0]), Err(DecodeError::Other { .. })));
+    }
+
+    #[test]
+    fn bytes_are_written_as_bincode_writes_them_and_never_printed() {
+        let bytes = Bytes(b"secret".to_vec());
+        assert_eq!(encode(&bytes).unwrap(), encode(&b"secret".to_vec()).unwrap());
+        assert_eq!(decode::<Bytes>(&encode(&bytes).unwrap()).unwrap(), bytes);
+        assert!(!format!("{bytes:?}").contains("secret"));
+    }
+
+    #[test]
+    fn a_payload_full_of_wide_numbers_is_under_its_own_limit() {
+        // bincode counts 16 bytes for each of these one-byte numbers.
+        for len in [200usize, 4_000, 60_000, 1_000_000] {
+            let wide = vec![7u128; len];
+            assert_eq!(decode::<Vec<u128>>(&encode(&wide).unwrap()).unwrap(), wide);
+        }
+    }
+
+    #[test]
+    fn a_hostile_length_allocates_nothing_like_it() {
+        // A string that says it is 2^62 bytes long, in a record of ten.
+        let mut bytes = vec![253];
+        bytes.extend_from_slice(&(1u64 << 62).to_le_bytes());
+        bytes.push(b'x');
+        assert!(decode::<String>(&bytes).is_err());
+        assert!(decode::<Vec<u8>>(&bytes).is_err());
+        assert!(decode::<Vec<u64>>(&bytes).is_err());
+    }
+
+    #[test]
+    fn a_type_that_does_not_come_back_is_refused_and_the_attributes_are_named() {
+        #[derive(Serialize, Deserialize)]
+        struct Lossy {
+            #[serde(skip_serializing, default)]
+            lost: u64,
+            kept: u64,
+        }
+        let error = encode_guarded(&Lossy { lost: 1, kept: 2 }).unwrap_err().to_string();
+        assert!(error.contains("Lossy") && error.contains("skip_serializing"), "{error}");
+
+        #[derive(Serialize, Deserialize)]
+        #[serde(tag = "kind")]
+        enum Tagged {
+            A { x: u8 },
+        }
+        let error = encode_guarded(&Tagged::A { x: 1 }).unwrap_err().to_string();
+        assert!(error.contains("`tag`"), "{error}");
+
+        #[derive(Serialize, Deserialize)]
+        #[serde(untagged)]
+        enum Untagged {
+            A(u8),
+        }
+        assert!(encode_guarded(&Untagged::A(1)).is_err());
+    }
+}

@@ -1,0 +1,15 @@
+//! Bytes in, bytes out: how a value becomes the bytes of a row, and how the bytes are proven before
+//! they become a value again.
+//!
+//! This floor performs no I/O, reads no clock and knows no table by name.
+
+mod canonical;
+mod codec;
+mod frame;
+mod payload;
+
+pub(crate) use codec::{
+    Bytes, DecodeError, EncodeError, PAYLOAD_BYTES_MAX, decode, encode, encode_guarded,
+};
+pub(crate) use frame::{Header, open as open_frame, seal};
+pub(crate) use payload::Payload;

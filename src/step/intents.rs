@@ -1,0 +1,417 @@
+//! Intents after their step: looked at, moved on by the relay, settled by a person.
+
+use std::fmt;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::tx::{store_value, typed};
+use crate::clock::Timestamp;
+use crate::error::{Error, ErrorKind, Result};
+use crate::id::{Epoch, ExternalId, IntentId, RunName, Topic};
+use crate::ledger::{
+    AuditAction, AuditEntry, AuditRecord, IntentEvent, IntentRecord, SettledBy, Stage, audit_key,
+    intent_key, intent_of_key, next_stage, topic_prefix,
+};
+use crate::record::Payload;
+use crate::store::{Hold, HoldKind, Plan, Read, Store, Table, row_name};
+
+/// How far an intent is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum IntentState<O> {
+    /// Durable, not sent.
+    Prepared,
+    /// Being sent by this process.
+    InFlight,
+    /// Sent or not: nobody knows.
+    InDoubt {
+        /// What went wrong.
+        why: String,
+    },
+    /// Done.
+    Confirmed {
+        /// What the receiver answered; `None` if a person or a presumption confirmed it without.
+        outcome: Option<O>,
+        /// Who said so.
+        by: SettledBy,
+    },
+    /// Refused for good.
+    Rejected {
+        /// The reason given.
+        why: String,
+        /// Who said so.
+        by: SettledBy,
+    },
+}
+
+/// One intent with its payload and, once there is one, its outcome.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Intent<P, O> {
+    /// Which one.
+    pub id: IntentId,
+    /// The id it carries to the receiver, the same for every attempt.
+    pub external_id: ExternalId,
+    /// What is to be done.
+    pub payload: P,
+    /// How far it is.
+    pub state: IntentState<O>,
+    /// How often it was handed to the receiver.
+    pub attempts: u32,
+    /// How often a probe told what had become of it.
+    pub probed: u32,
+    /// The run whose step emitted it.
+    pub run: Option<RunName>,
+    /// When that was.
+    pub created: Timestamp,
+}
+
+/// One intent without its payload, for lists.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct IntentSummary {
+    /// Which one.
+    pub id: IntentId,
+    /// The id it carries to the receiver.
+    pub external_id: ExternalId,
+    /// How far it is; an outcome is left out.
+    pub state: IntentState<()>,
+    /// How often it was handed to the receiver.
+    pub attempts: u32,
+    /// How often a probe told what had become of it.
+    pub probed: u32,
+    /// When it was emitted.
+    pub created: Timestamp,
+    /// When it last changed.
+    pub changed: Timestamp,
+}
+
+/// The intents of a store, for looking at them and for settling by hand what nobody knows.
+#[derive(Clone)]
+pub struct Intents {
+    store: Store,
+}
+
+impl Store {
+    /// The intents of this store.
+    #[must_use]
+    pub fn intents(&self) -> Intents {
+        Intents { store: self.clone() }
+    }
+
+    /// One intent, if there is one of that id.
+    ///
+    /// # Errors
+    /// `Damaged` if its record is; `SchemaMismatch` if its payload is not a `P` or its outcome not
+    /// an `O`; `Poisoned`.
+    pub fn intent<P, O>(&self, id: &IntentId) -> Result<Option<Intent<P, O>>>
+    where
+        P: Serialize + DeserializeOwned,
+        O: Serialize + DeserializeOwned,
+    {
+        let Some(record) = find(&*self.read()?, id)? else { return Ok(None) };
+        let payload = record.payload.as_ref().ok_or_else(|| payload_lost(id))?;
+        Ok(Some(Intent {
+            payload: typed(payload, || format!("the payload of intent {id}"))?,
+            state: state_of(effective(record.stage, self, id, record.epoch), |outcome| {
+                typed(&outcome, || format!("the outcome of intent {id}"))
+            })?,
+            id: id.clone(),
+            external_id: record.external_id,
+            attempts: record.attempts,
+            probed: record.probed,
+            run: record.run,
+            created: record.created,
+        }))
+    }
+}
+
+impl Intents {
+    /// The intents of a topic that are not settled, oldest first, at most `most`.
+    ///
+    /// # Errors
+    /// `Invalid` for a bad topic name; `Damaged` if a record is; `Poisoned`.
+    pub fn outstanding(&self, topic: &str, most: usize) -> Result<Vec<IntentSummary>> {
+        self.list(topic, false, most)
+    }
+
+    /// The intents of a topic that are settled, oldest first, at most `most`.
+    ///
+    /// # Errors
+    /// `Invalid` for a bad topic name; `Damaged` if a record is; `Poisoned`.
+    pub fn settled(&self, topic: &str, most: usize) -> Result<Vec<IntentSummary>> {
+        self.list(topic, true, most)
+    }
+
+    fn list(&self, topic: &str, settled: bool, most: usize) -> Result<Vec<IntentSummary>> {
+        let prefix = topic_prefix(&Topic::new(topic)?, settled);
+        let rows = self.store.read()?;
+        let listed = rows.scan(Table::Intents, &prefix, &[], most)?;
+        listed
+            .iter()
+            .map(|(key, row)| {
+                let record = rows.parse::<IntentRecord>(key, row)?;
+                let id = id_of(key)?;
+                let stage = effective(record.stage, &self.store, &id, record.epoch);
+                Ok(IntentSummary {
+                    state: state_of(stage, |_| Ok(()))?,
+                    id,
+                    external_id: record.external_id,
+                    attempts: record.attempts,
+                    probed: record.probed,
+                    created: record.created,
+                    changed: record.changed,
+                })
+            })
+            .collect()
+    }
+
+    /// Says that an effect in doubt was done, with the receiver's answer if you have it. `note`: who
+    /// decided, and how they know. When it returns, decision and note are durable.
+    ///
+    /// # Errors
+    /// `NotFound`; `Conflict` if it is not in doubt; and those of a commit.
+    pub fn confirm<O: Serialize + DeserializeOwned>(
+        &self,
+        id: &IntentId,
+        outcome: Option<&O>,
+        note: &str,
+    ) -> Result<()> {
+        self.decide(id, AuditAction::Confirm, note, |plan| {
+            let outcome = outcome.map(|outcome| store_value(plan, outcome)).transpose()?;
+            Ok(IntentEvent::Confirm { outcome, by: SettledBy::Person })
+        })
+    }
+
+    /// Says that an effect that is in doubt, or not sent yet, was not done and shall not be.
+    ///
+    /// # Errors
+    /// `NotFound`; `Conflict` if it is settled or being sent; and those of a commit.
+    pub fn reject(&self, id: &IntentId, note: &str) -> Result<()> {
+        self.decide(id, AuditAction::Reject, note, |_| {
+            Ok(IntentEvent::Reject { why: note.to_owned(), by: SettledBy::Person })
+        })
+    }
+
+    /// Says that an effect in doubt was not done and cannot be done any more by what was sent: the
+    /// relay sends it again.
+    ///
+    /// # Errors
+    /// `NotFound`; `Conflict` if it is not in doubt; and those of a commit.
+    pub fn resend(&self, id: &IntentId, note: &str) -> Result<()> {
+        self.decide(id, AuditAction::Resend, note, |_| {
+            Ok(IntentEvent::NotApplied { by: SettledBy::Person })
+        })
+    }
+
+    /// What people decided, oldest first, at most `most`.
+    ///
+    /// # Errors
+    /// `Damaged` if a record is; `Poisoned`.
+    pub fn audit(&self, most: usize) -> Result<Vec<AuditEntry>> {
+        let rows = self.store.read()?;
+        let listed = rows.scan(Table::Audit, &[], &[], most)?;
+        listed
+            .iter()
+            .map(|(key, row)| {
+                let AuditRecord { intent, action, note, at, epoch } = rows.parse(key, row)?;
+                Ok(AuditEntry { intent, action, note, at, epoch })
+            })
+            .collect()
+    }
+
+    fn decide(
+        &self,
+        id: &IntentId,
+        action: AuditAction,
+        note: &str,
+        event: impl FnOnce(&Plan<'_>) -> Result<IntentEvent>,
+    ) -> Result<()> {
+        self.store.commit(|plan| {
+            let event = event(plan)?;
+            let record = find(plan, id)?.ok_or_else(|| no_such(id))?;
+            if record.stage == Stage::InFlight && !is_abandoned(plan, id, record.epoch) {
+                return Err(Error::new(
+                    ErrorKind::Conflict,
+                    format!("intent {id} is being sent now: wait for its answer"),
+                ));
+            }
+            step_on(plan, id, record, event)?;
+            let number = plan.take_id();
+            let audit = AuditRecord {
+                intent: id.clone(),
+                action,
+                note: note.to_owned(),
+                at: plan.now(),
+                epoch: plan.epoch(),
+            };
+            plan.put(audit_key(number), &audit)
+        })
+    }
+}
+
+/// An intent the relay has to see to.
+pub(crate) struct Outstanding {
+    pub(crate) id: IntentId,
+    pub(crate) external_id: ExternalId,
+    pub(crate) stage: Stage,
+    pub(crate) payload: Option<Payload>,
+    pub(crate) attempts: u32,
+}
+
+/// The outstanding intents of a topic behind `after`, oldest first, at most `most`. What an earlier
+/// epoch, or a relay that is gone, left in flight is in doubt.
+pub(crate) fn outstanding(
+    store: &Store,
+    topic: &Topic,
+    after: Option<&IntentId>,
+    most: usize,
+) -> Result<Vec<Outstanding>> {
+    let rows = store.read()?;
+    // The key right behind another one: the same with a zero byte.
+    let from = after.map_or_else(Vec::new, |id| [intent_key(id, false), vec![0]].concat());
+    let listed = rows.scan(Table::Intents, &topic_prefix(topic, false), &from, most)?;
+    listed
+        .iter()
+        .map(|(key, row)| {
+            let record = rows.parse::<IntentRecord>(key, row)?;
+            let id = id_of(key)?;
+            // Asked by the relay that holds the topic, before it sends: none is in flight.
+            let stage = match record.stage {
+                Stage::InFlight => abandon(Stage::InFlight),
+                stage => stage,
+            };
+            Ok(Outstanding {
+                id,
+                external_id: record.external_id,
+                stage,
+                payload: record.payload,
+                attempts: record.attempts,
+            })
+        })
+        .collect()
+}
+
+/// Takes the topic: one relay delivers it at a time.
+pub(crate) fn reserve_topic(store: &Store, topic: &Topic) -> Option<Hold> {
+    store.hold(HoldKind::Topic, topic.as_str().as_bytes())
+}
+
+/// What is to be done, as the receiver wants it.
+pub(crate) fn payload_of<P: Serialize + DeserializeOwned>(intent: &Outstanding) -> Result<P> {
+    let payload = intent.payload.as_ref().ok_or_else(|| payload_lost(&intent.id))?;
+    typed(payload, || format!("the payload of intent {}", intent.id))
+}
+
+/// The receiver's answer, as it is stored.
+pub(crate) fn outcome_of<O: Serialize + DeserializeOwned>(
+    plan: &Plan<'_>,
+    outcome: &O,
+) -> Result<Payload> {
+    store_value(plan, outcome)
+}
+
+/// Moves an intent on and returns its new stage when that is durable.
+pub(crate) fn advance(
+    store: &Store,
+    id: &IntentId,
+    event: impl FnOnce(&Plan<'_>) -> Result<IntentEvent>,
+) -> Result<Stage> {
+    store.commit(|plan| {
+        let event = event(plan)?;
+        let record = find(plan, id)?.ok_or_else(|| no_such(id))?;
+        step_on(plan, id, record, event)
+    })
+}
+
+fn step_on(
+    plan: &mut Plan<'_>,
+    id: &IntentId,
+    mut record: IntentRecord,
+    event: IntentEvent,
+) -> Result<Stage> {
+    let was_settled = record.stage.is_settled();
+    let stage = if is_abandoned(plan, id, record.epoch) && record.stage == Stage::InFlight {
+        abandon(record.stage)
+    } else {
+        record.stage
+    };
+    match &event {
+        IntentEvent::Send => record.attempts = record.attempts.saturating_add(1),
+        IntentEvent::Confirm { by: SettledBy::Probe, .. }
+        | IntentEvent::NotApplied { by: SettledBy::Probe } => {
+            record.probed = record.probed.saturating_add(1);
+        }
+        _ => {}
+    }
+    record.stage = next_stage(stage, event).map_err(|error| {
+        Error::new(ErrorKind::Conflict, format!("intent {id}: {error}. Nothing was changed"))
+    })?;
+    record.epoch = plan.epoch();
+    record.changed = plan.now();
+    if record.stage.is_settled() && !was_settled {
+        plan.delete(Table::Intents, intent_key(id, false))?;
+    }
+    plan.put(intent_key(id, record.stage.is_settled()), &record)?;
+    Ok(record.stage)
+}
+
+/// Whether nobody is sending it, whatever its record says.
+fn is_abandoned(plan: &Plan<'_>, id: &IntentId, epoch: Epoch) -> bool {
+    epoch != plan.epoch() || !plan.is_held(HoldKind::Topic, id.topic().as_str().as_bytes())
+}
+
+fn abandon(stage: Stage) -> Stage {
+    // `InFlight` always takes it; any other stage is as it is.
+    next_stage(stage.clone(), IntentEvent::Abandon).unwrap_or(stage)
+}
+
+fn effective(stage: Stage, store: &Store, id: &IntentId, epoch: Epoch) -> Stage {
+    let live =
+        epoch == store.epoch() && store.is_held(HoldKind::Topic, id.topic().as_str().as_bytes());
+    if stage == Stage::InFlight && !live { abandon(stage) } else { stage }
+}
+
+fn find(rows: &impl Read, id: &IntentId) -> Result<Option<IntentRecord>> {
+    match rows.record(&intent_key(id, false))? {
+        Some(record) => Ok(Some(record)),
+        None => rows.record(&intent_key(id, true)),
+    }
+}
+
+fn state_of<O>(
+    stage: Stage,
+    outcome_of: impl FnOnce(Payload) -> Result<O>,
+) -> Result<IntentState<O>> {
+    Ok(match stage {
+        Stage::Prepared => IntentState::Prepared,
+        Stage::InFlight => IntentState::InFlight,
+        Stage::InDoubt { why } => IntentState::InDoubt { why },
+        Stage::Confirmed { outcome, by } => {
+            IntentState::Confirmed { outcome: outcome.map(outcome_of).transpose()?, by }
+        }
+        Stage::Rejected { why, by } => IntentState::Rejected { why, by },
+    })
+}
+
+fn id_of(key: &[u8]) -> Result<IntentId> {
+    intent_of_key(key)
+        .ok_or_else(|| Error::damaged(format!("{} names no intent", row_name(Table::Intents, key))))
+}
+
+fn no_such(id: &IntentId) -> Error {
+    Error::new(ErrorKind::NotFound, format!("there is no intent {id}"))
+}
+
+fn payload_lost(id: &IntentId) -> Error {
+    Error::damaged(format!(
+        "the record of intent {id} was damaged and its payload is in quarantine: ask the receiver \
+         for its external id, then confirm or reject it"
+    ))
+}
+
+impl fmt::Debug for Intents {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Intents").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,18 @@
+//! Steps, claims and intents: where the facts of the ledger meet, and are committed together.
+
+mod claim;
+mod expire;
+mod intents;
+mod recover;
+mod run;
+mod tx;
+
+pub use claim::{Claim, Claimed, Doubt};
+pub use intents::{Intent, IntentState, IntentSummary, Intents};
+pub use recover::Recovery;
+pub use run::{Done, Run};
+pub use tx::Tx;
+
+pub(crate) use intents::{
+    Outstanding, advance, outcome_of, outstanding, payload_of, reserve_topic,
+};

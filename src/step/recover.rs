@@ -1,0 +1,87 @@
+//! What a crash left behind: nothing is done about it here, everything is said.
+
+use crate::error::{Error, Result};
+use crate::id::{Epoch, IntentId, Scope};
+use crate::ledger::{
+    IntentEvent, IntentRecord, KeyEvent, KeyRecord, KeyState, OPEN_CLAIMS, OUTSTANDING, Stage,
+    claim_of_key, intent_of_key, next_key_state, next_stage,
+};
+use crate::store::{HoldKind, Read, Store, Table, row_name};
+
+/// What is not settled in a store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Recovery {
+    /// Whether the holder before this one closed the store in order.
+    pub closed_in_order: bool,
+    /// Which opening this is.
+    pub epoch: Epoch,
+    /// Effects that may or may not have reached their receiver. A relay probes them; without a
+    /// probe a person settles them.
+    pub intents_in_doubt: Vec<IntentId>,
+    /// Effects that were written and not sent: a relay delivers them.
+    pub intents_prepared: Vec<IntentId>,
+    /// Claims whose holder ended without a word: claim them again to get their `Doubt`.
+    pub claims_in_doubt: Vec<(Scope, Vec<u8>)>,
+}
+
+impl Recovery {
+    /// Whether nothing is left to be seen to.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        self.intents_in_doubt.is_empty()
+            && self.intents_prepared.is_empty()
+            && self.claims_in_doubt.is_empty()
+    }
+}
+
+impl Store {
+    /// What is not settled now: right after opening, what the last holder left behind. Reads the
+    /// open claims and the outstanding intents alone, however long the history is.
+    ///
+    /// # Errors
+    /// `Damaged` if a record is; `Poisoned`.
+    pub fn recovery(&self) -> Result<Recovery> {
+        let rows = self.read()?;
+        let mut found = Recovery {
+            closed_in_order: self.was_closed_in_order(),
+            epoch: self.epoch(),
+            intents_in_doubt: Vec::new(),
+            intents_prepared: Vec::new(),
+            claims_in_doubt: Vec::new(),
+        };
+        for (key, row) in rows.scan(Table::Intents, OUTSTANDING, &[], usize::MAX)? {
+            let record = rows.parse::<IntentRecord>(&key, &row)?;
+            let id = intent_of_key(&key).ok_or_else(|| unnamed(Table::Intents, &key))?;
+            let topic = id.topic().as_str().as_bytes();
+            let live = record.epoch == self.epoch() && self.is_held(HoldKind::Topic, topic);
+            let stage = match record.stage {
+                Stage::InFlight if !live => {
+                    next_stage(Stage::InFlight, IntentEvent::Abandon).unwrap_or(Stage::InFlight)
+                }
+                stage => stage,
+            };
+            match stage {
+                Stage::InDoubt { .. } => found.intents_in_doubt.push(id),
+                Stage::Prepared => found.intents_prepared.push(id),
+                _ => {}
+            }
+        }
+        for (key, row) in rows.scan(Table::Keys, OPEN_CLAIMS, &[], usize::MAX)? {
+            let record = rows.parse::<KeyRecord>(&key, &row)?;
+            if self.is_held(HoldKind::Claim, &key) {
+                continue;
+            }
+            let state = next_key_state(record.state, KeyEvent::Abandon);
+            if let Ok(Some(KeyState::InDoubt { .. })) = state {
+                let (scope, key) = claim_of_key(&key).ok_or_else(|| unnamed(Table::Keys, &key))?;
+                found.claims_in_doubt.push((scope, key.to_vec()));
+            }
+        }
+        Ok(found)
+    }
+}
+
+fn unnamed(table: Table, key: &[u8]) -> Error {
+    Error::damaged(format!("{} names nothing", row_name(table, key)))
+}

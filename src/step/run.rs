@@ -1,0 +1,455 @@
+//! The run and its step: one unit of work, one commit.
+//!
+//! The order inside a plan carries the promise: the key is looked up before the closure is called,
+//! so a repeat changes nothing; and key, position, state, intents and rows go into one write set, so
+//! that a crash leaves all of them or none.
+
+use std::fmt;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::expire::forget_expired;
+use super::tx::{Tx, check_key, store_value, typed, unstorable};
+use crate::clock::Timestamp;
+use crate::error::{Error, ErrorKind, Result};
+use crate::id::RunName;
+use crate::ledger::{
+    ExpiryRecord, Key, KeyRecord, KeyState, Position, RowRecord, RunRecord, SchemaRecord,
+    Versioned, check_schema, expiry_entry, expiry_key, row_key, run_key, schema_key, step_key,
+};
+use crate::record::Payload;
+use crate::store::{Hold, HoldKind, Plan, Read, Store, Table, row_name};
+
+/// What a step came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Done<R> {
+    /// The closure ran; this is its outcome.
+    Fresh(R),
+    /// The key was seen before: the closure did not run, this is the outcome of that time.
+    Duplicate(R),
+}
+
+impl<R> Done<R> {
+    /// The outcome, of now or of then.
+    pub fn into_outcome(self) -> R {
+        match self {
+            Self::Fresh(outcome) | Self::Duplicate(outcome) => outcome,
+        }
+    }
+
+    /// Whether the closure ran.
+    #[must_use]
+    pub fn is_fresh(&self) -> bool {
+        matches!(self, Self::Fresh(_))
+    }
+}
+
+/// A named stream of steps with one state and one position. One handle a run at a time.
+pub struct Run<S> {
+    store: Store,
+    name: RunName,
+    /// As last planned. Its payload is the state in bytes, from which a failed step is undone.
+    record: RunRecord,
+    state: S,
+    _hold: Hold,
+}
+
+impl Store {
+    /// Opens a run: with its newest state and position, or from the start with `S::default()` if
+    /// there is none of that name. When it returns, it is durable that this epoch picked it up.
+    ///
+    /// # Errors
+    /// `Conflict` if this process has the run open already; `SchemaMismatch` if the state was
+    /// written as another type or an older version, `TooNew` if as a newer one; `Damaged` if its
+    /// bytes are not what was written. Nothing was changed then.
+    pub fn run<S>(&self, name: &str) -> Result<Run<S>>
+    where
+        S: Versioned + Serialize + DeserializeOwned + Default + 'static,
+    {
+        let name = RunName::new(name)?;
+        let hold = self.hold(HoldKind::Run, name.as_str().as_bytes()).ok_or_else(|| {
+            Error::new(
+                ErrorKind::Conflict,
+                format!("the run \"{name}\" is open in this process already: use that handle"),
+            )
+        })?;
+        let (record, state) = self.commit(|plan| pick_up::<S>(plan, &name))?;
+        Ok(Run { store: self.clone(), name, record, state, _hold: hold })
+    }
+}
+
+/// Reads the run, or begins it, and writes down who has it.
+fn pick_up<S>(plan: &mut Plan<'_>, name: &RunName) -> Result<(RunRecord, S)>
+where
+    S: Versioned + Serialize + DeserializeOwned + Default,
+{
+    let key = run_key(name);
+    let (record, state) = if let Some(mut record) = plan.record::<RunRecord>(&key)? {
+        let schema = schema_of(plan, record.schema)?;
+        check_schema(&schema, S::NAME, S::VERSION)
+            .map_err(|error| error.context(format!("the run \"{name}\"")))?;
+        let state = record.state.value::<S>().map_err(|error| {
+            Error::new(
+                ErrorKind::SchemaMismatch,
+                format!(
+                    "the state of the run \"{name}\" was written as `{}` version {}, but with \
+                     other fields ({error}): raise the version when a type changes. Nothing was \
+                     changed",
+                    S::NAME,
+                    S::VERSION
+                ),
+            )
+            .with_source(error)
+        })?;
+        if record.epoch != plan.epoch() && plan.ended_unclean(record.epoch)? {
+            record.recovery_attempts = record.recovery_attempts.saturating_add(1);
+        }
+        record.epoch = plan.epoch();
+        (record, state)
+    } else {
+        let state = S::default();
+        let record = RunRecord {
+            position: Position::Start,
+            steps: 0,
+            schema: schema_for::<S>(plan)?,
+            state: store_value(plan, &state)?,
+            epoch: plan.epoch(),
+            recovery_attempts: 0,
+            created: plan.now(),
+            changed: plan.now(),
+        };
+        (record, state)
+    };
+    plan.put(key, &record)?;
+    Ok((record, state))
+}
+
+fn schema_of(plan: &Plan<'_>, id: u32) -> Result<SchemaRecord> {
+    plan.record::<SchemaRecord>(&schema_key(id))?.ok_or_else(|| {
+        Error::damaged(format!(
+            "{} is missing. Nothing was changed; close the store and run `verify` on it",
+            row_name(Table::Schemas, &schema_key(id))
+        ))
+    })
+}
+
+/// The number of a schema, new if this type and version are.
+fn schema_for<S: Versioned>(plan: &mut Plan<'_>) -> Result<u32> {
+    let mut free = 1;
+    for (key, row) in plan.scan(Table::Schemas, &[], &[], usize::MAX)? {
+        let id = key.as_slice().try_into().map_or(0, u32::from_be_bytes);
+        let schema = plan.parse::<SchemaRecord>(&key, &row)?;
+        if schema.name == S::NAME && schema.version == S::VERSION {
+            return Ok(id);
+        }
+        free = free.max(id.saturating_add(1));
+    }
+    let schema =
+        SchemaRecord { name: S::NAME.to_owned(), version: S::VERSION, first_seen: plan.now() };
+    plan.put(schema_key(free), &schema)?;
+    Ok(free)
+}
+
+impl<S> Run<S>
+where
+    S: Versioned + Serialize + DeserializeOwned + Default + 'static,
+{
+    /// Does one unit of work: calls `work` with the state, unless the key was seen before, and
+    /// commits the key with its outcome, the new position, the new state and whatever `work` asked
+    /// for. When it returns `Ok`, all of that is durable; when the key was seen before, that of then
+    /// is.
+    ///
+    /// # Errors
+    /// Whatever `work` returned, most often `Aborted`; `Conflict` if the key was used for another
+    /// request; `Invalid` if the position would go back or a value cannot be stored;
+    /// `LimitExceeded`; `Damaged` if a record it needs is; `SchemaMismatch` if the stored outcome is
+    /// not an `R`. In all these cases nothing was written, and the state is as before. After
+    /// `Uncertain`, `NoSpace`, `Io` or `Fenced` the handle is `Poisoned`: reopen the store.
+    pub fn step<R: Serialize + DeserializeOwned>(
+        &mut self,
+        key: impl Into<Key>,
+        position: impl Into<Position>,
+        work: impl FnOnce(&mut Tx<'_, S>) -> Result<R>,
+    ) -> Result<Done<R>> {
+        let (key, position) = (key.into(), position.into());
+        let store = self.store.clone();
+        let mut undo = Undo { run: self, armed: true };
+        let done = store.commit(|plan| {
+            forget_expired(plan)?;
+            let mut draft = Draft::of(undo.run);
+            let done = draft.step(plan, key, position, work)?;
+            draft.finish(plan, undo.run)?;
+            undo.armed = false;
+            Ok(done)
+        })?;
+        Ok(done)
+    }
+
+    /// Does many units of work in one commit: all of them, or none. Each item has its key, its
+    /// position and what `work` needs for it.
+    ///
+    /// # Errors
+    /// Those of [`step`](Run::step); the first one ends the batch, and nothing of it was written.
+    pub fn batch<R: Serialize + DeserializeOwned, K: Into<Key>, P: Into<Position>, I>(
+        &mut self,
+        items: impl IntoIterator<Item = (K, P, I)>,
+        mut work: impl FnMut(&mut Tx<'_, S>, I) -> Result<R>,
+    ) -> Result<Vec<Done<R>>> {
+        let store = self.store.clone();
+        let mut undo = Undo { run: self, armed: true };
+        let done = store.commit(|plan| {
+            forget_expired(plan)?;
+            let mut draft = Draft::of(undo.run);
+            let mut done = Vec::new();
+            for (key, position, item) in items {
+                done.push(draft.step(plan, key.into(), position.into(), |tx| work(tx, item))?);
+            }
+            draft.finish(plan, undo.run)?;
+            undo.armed = false;
+            Ok(done)
+        })?;
+        Ok(done)
+    }
+
+    /// Moves the position anywhere, also back. Keys stay: what was done is still a duplicate.
+    ///
+    /// # Errors
+    /// Those of a commit.
+    pub fn rewind(&mut self, position: impl Into<Position>) -> Result<()> {
+        let mut record = self.record.clone();
+        record.position = position.into();
+        self.store.commit(|plan| plan.put(run_key(&self.name), &record))?;
+        self.record = record;
+        Ok(())
+    }
+}
+
+impl<S> Run<S> {
+    /// The state as of the last step.
+    #[must_use]
+    pub fn state(&self) -> &S {
+        &self.state
+    }
+
+    /// How far the run is in its input.
+    #[must_use]
+    pub fn position(&self) -> &Position {
+        &self.record.position
+    }
+
+    /// How many steps the run has made, through all its life.
+    #[must_use]
+    pub fn steps(&self) -> u64 {
+        self.record.steps
+    }
+
+    /// How often the run was picked up after a crash without having made a step since. A number
+    /// that grows means that the next input kills the program.
+    #[must_use]
+    pub fn recovery_attempts(&self) -> u32 {
+        self.record.recovery_attempts
+    }
+
+    /// When the run was begun.
+    #[must_use]
+    pub fn created(&self) -> Timestamp {
+        self.record.created
+    }
+
+    /// The run's name.
+    #[must_use]
+    pub fn name(&self) -> &RunName {
+        &self.name
+    }
+
+    /// A row of your own, as the last durable step left it.
+    ///
+    /// # Errors
+    /// Those of [`Tx::get`], and `Poisoned`.
+    pub fn get<T: Serialize + DeserializeOwned>(&self, key: impl AsRef<[u8]>) -> Result<Option<T>> {
+        let key = row_key(&self.name, key.as_ref());
+        let row = self.store.read()?.record::<RowRecord>(&key)?;
+        row.map(|row| typed(&row.value, || row_name(Table::Rows, &key))).transpose()
+    }
+}
+
+impl<S> fmt::Debug for Run<S> {
+    /// Name, position and counts; never the state.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Run")
+            .field("name", &self.name)
+            .field("position", &self.record.position)
+            .field("steps", &self.record.steps)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Puts the state back as it was, by its bytes, when a step ends without a plan: by an error or a
+/// panic of the closure.
+struct Undo<'r, S: DeserializeOwned + Default> {
+    run: &'r mut Run<S>,
+    armed: bool,
+}
+
+impl<S: DeserializeOwned + Default> Drop for Undo<'_, S> {
+    fn drop(&mut self) {
+        // These bytes were decoded before: by opening the run, or by the guard on the first write.
+        if self.armed
+            && let Ok(state) = self.run.record.state.value()
+        {
+            self.run.state = state;
+        }
+    }
+}
+
+/// The run as the plan will leave it.
+struct Draft<S> {
+    name: RunName,
+    state: S,
+    position: Position,
+    steps: u64,
+}
+
+impl<S> Draft<S>
+where
+    S: Versioned + Serialize + DeserializeOwned + Default + 'static,
+{
+    fn of(run: &mut Run<S>) -> Self {
+        Self {
+            name: run.name.clone(),
+            state: std::mem::take(&mut run.state),
+            position: run.record.position.clone(),
+            steps: run.record.steps,
+        }
+    }
+
+    fn step<R: Serialize + DeserializeOwned>(
+        &mut self,
+        plan: &mut Plan<'_>,
+        key: Key,
+        position: Position,
+        work: impl FnOnce(&mut Tx<'_, S>) -> Result<R>,
+    ) -> Result<Done<R>> {
+        check_key(plan, &key.bytes)?;
+        let row = step_key(&self.name, &key.bytes);
+        if let Some(record) = plan.record::<KeyRecord>(&row)? {
+            return repeated(&record, &key, &row);
+        }
+        let position = self.position.advance(position)?;
+        let mut tx = Tx::new(plan, &self.name, std::mem::take(&mut self.state));
+        let outcome = work(&mut tx)?;
+        let (state, wants) = tx.into_parts();
+        self.state = state;
+        wants.write(plan)?;
+        settle_key(plan, row, &key, store_value(plan, &outcome)?)?;
+        self.position = position;
+        self.steps += 1;
+        Ok(Done::Fresh(outcome))
+    }
+
+    /// Writes the run once, however many steps the plan has, and hands it back.
+    fn finish(self, plan: &mut Plan<'_>, run: &mut Run<S>) -> Result<()> {
+        if self.steps > run.record.steps {
+            let state = Payload::of(&self.state).map_err(|error| unstorable(&error))?;
+            plan.check_value(state.bytes().len(), plan.limits().value_bytes)?;
+            let record = RunRecord {
+                position: self.position,
+                steps: self.steps,
+                schema: run.record.schema,
+                state,
+                epoch: plan.epoch(),
+                recovery_attempts: 0,
+                created: run.record.created,
+                changed: plan.now(),
+            };
+            plan.put(run_key(&self.name), &record)?;
+            run.record = record;
+        }
+        run.state = self.state;
+        Ok(())
+    }
+}
+
+/// The answer to a step whose key was seen before.
+fn repeated<R: Serialize + DeserializeOwned>(
+    record: &KeyRecord,
+    key: &Key,
+    row: &[u8],
+) -> Result<Done<R>> {
+    refuse_other_request(record, key, row)?;
+    match &record.state {
+        KeyState::Done { outcome } => {
+            typed(outcome, || format!("the outcome in {}", row_name(Table::Keys, row)))
+                .map(Done::Duplicate)
+        }
+        KeyState::Lost { quarantine } => Err(lost(row, *quarantine)),
+        KeyState::InFlight | KeyState::InDoubt { .. } => Err(Error::damaged(format!(
+            "{} is {}, which the key of a step never is",
+            row_name(Table::Keys, row),
+            record.state.name()
+        ))),
+    }
+}
+
+pub(super) fn refuse_other_request(record: &KeyRecord, key: &Key, row: &[u8]) -> Result<()> {
+    if is_other_request(record, key) {
+        return Err(Error::new(
+            ErrorKind::Conflict,
+            format!(
+                "{} was used for another request: its fingerprint differs. Nothing was written",
+                row_name(Table::Keys, row)
+            ),
+        ));
+    }
+    Ok(())
+}
+
+/// Whether the key was used before, for something else.
+pub(super) fn is_other_request(record: &KeyRecord, key: &Key) -> bool {
+    matches!((record.fingerprint, key.fingerprint), (Some(then), Some(now)) if then != now)
+}
+
+/// A key that counts as seen although its record was damaged.
+pub(super) fn lost(row: &[u8], quarantine: u64) -> Error {
+    Error::damaged(format!(
+        "{} was seen before, but its record was damaged and its outcome is lost: it is number \
+         {quarantine} in quarantine. It was not done again; skip this input",
+        row_name(Table::Keys, row)
+    ))
+}
+
+/// Writes a settled key, and where it will be found when its time is over.
+pub(super) fn settle_key(
+    plan: &mut Plan<'_>,
+    row: Vec<u8>,
+    key: &Key,
+    outcome: Payload,
+) -> Result<()> {
+    let ttl_ms = key.ttl.map(|ttl| u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX));
+    put_settled(plan, row, outcome, key.fingerprint, ttl_ms)
+}
+
+pub(super) fn put_settled(
+    plan: &mut Plan<'_>,
+    row: Vec<u8>,
+    outcome: Payload,
+    fingerprint: Option<crate::id::Fingerprint>,
+    ttl_ms: Option<u64>,
+) -> Result<()> {
+    // From the later of the two: a clock that goes back must not let a key expire early.
+    let from = plan.now().max(plan.believed()).as_ms();
+    let deadline = ttl_ms.map(|ttl_ms| Timestamp::from_ms(from.saturating_add(ttl_ms)));
+    if let Some(deadline) = deadline {
+        plan.append::<ExpiryRecord>(expiry_key(deadline, plan.seq()), &expiry_entry(&row));
+    }
+    let record = KeyRecord {
+        state: KeyState::Done { outcome },
+        fingerprint,
+        epoch: plan.epoch(),
+        changed: plan.now(),
+        ttl_ms,
+        deadline,
+    };
+    plan.put(row, &record)
+}

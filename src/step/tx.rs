@@ -1,0 +1,198 @@
+//! What a step's closure is handed. It gathers what the step wants; nothing of it is planned before
+//! the closure has returned.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::clock::Timestamp;
+use crate::error::{Error, ErrorKind, Result};
+use crate::id::{Epoch, Fingerprint, IntentId, RunName, Topic};
+use crate::ledger::{IntentRecord, RowRecord, Stage, intent_key, row_key};
+use crate::record::{EncodeError, Payload};
+use crate::store::{Plan, Read, Table, row_name};
+
+/// A step in the making: the state to change, and what else is to become durable with it.
+pub struct Tx<'a, S> {
+    /// The run's state. What it is when the closure returns `Ok` is what will be durable.
+    pub state: S,
+    plan: &'a Plan<'a>,
+    run: &'a RunName,
+    wants: Wants,
+}
+
+/// What a closure asked for beside the new state.
+#[derive(Default)]
+pub(super) struct Wants {
+    intents: Vec<(IntentId, IntentRecord)>,
+    rows: BTreeMap<Vec<u8>, Option<RowRecord>>,
+}
+
+impl<S> Tx<'_, S> {
+    /// Asks for an effect outside: the intent is written in the step's own commit, and delivered by
+    /// a relay of that topic afterwards.
+    ///
+    /// # Errors
+    /// `Invalid` for a bad topic name or a payload that cannot be stored; `LimitExceeded` for one
+    /// that is too large.
+    pub fn emit<P: Serialize + DeserializeOwned>(
+        &mut self,
+        topic: &str,
+        payload: &P,
+    ) -> Result<IntentId> {
+        let payload = store_value(self.plan, payload)?;
+        let number = self.plan.next_id() + self.wants.intents.len() as u64;
+        let id = IntentId::new(Topic::new(topic)?, number);
+        let now = self.plan.now();
+        let record = IntentRecord {
+            stage: Stage::Prepared,
+            fingerprint: Fingerprint::of_bytes(payload.bytes()),
+            payload: Some(payload),
+            external_id: self.plan.external_id(&id),
+            run: Some(self.run.clone()),
+            epoch: self.plan.epoch(),
+            created: now,
+            changed: now,
+            attempts: 0,
+            probed: 0,
+        };
+        self.wants.intents.push((id.clone(), record));
+        Ok(id)
+    }
+
+    /// Writes a small row of your own beside the run, in the step's commit.
+    ///
+    /// # Errors
+    /// `Invalid` for a value that cannot be stored; `LimitExceeded` for a key or a value that is too
+    /// large.
+    pub fn put<T: Serialize + DeserializeOwned>(
+        &mut self,
+        key: impl AsRef<[u8]>,
+        value: &T,
+    ) -> Result<()> {
+        check_key(self.plan, key.as_ref())?;
+        let value = store_value(self.plan, value)?;
+        self.wants.rows.insert(row_key(self.run, key.as_ref()), Some(RowRecord { value }));
+        Ok(())
+    }
+
+    /// Removes a row of your own, if it is there.
+    ///
+    /// # Errors
+    /// `LimitExceeded` for a key that is too large.
+    pub fn remove(&mut self, key: impl AsRef<[u8]>) -> Result<()> {
+        check_key(self.plan, key.as_ref())?;
+        self.wants.rows.insert(row_key(self.run, key.as_ref()), None);
+        Ok(())
+    }
+
+    /// A row of your own, as earlier steps and this one so far have left it.
+    ///
+    /// # Errors
+    /// `Damaged` if its bytes are not what was written; `SchemaMismatch` if it was written as
+    /// another type.
+    pub fn get<T: Serialize + DeserializeOwned>(&self, key: impl AsRef<[u8]>) -> Result<Option<T>> {
+        let key = row_key(self.run, key.as_ref());
+        let row = match self.wants.rows.get(&key) {
+            Some(row) => row.clone(),
+            None => self.plan.record::<RowRecord>(&key)?,
+        };
+        row.map(|row| typed(&row.value, || row_name(Table::Rows, &key))).transpose()
+    }
+
+    /// The time of this step, by the store's clock.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.plan.now()
+    }
+
+    /// Which opening of the store this is.
+    #[must_use]
+    pub fn epoch(&self) -> Epoch {
+        self.plan.epoch()
+    }
+
+    pub(super) fn into_parts(self) -> (S, Wants) {
+        (self.state, self.wants)
+    }
+}
+
+impl<'a, S> Tx<'a, S> {
+    pub(super) fn new(plan: &'a Plan<'a>, run: &'a RunName, state: S) -> Self {
+        Self { state, plan, run, wants: Wants::default() }
+    }
+}
+
+impl Wants {
+    pub(super) fn write(self, plan: &mut Plan<'_>) -> Result<()> {
+        for (id, record) in self.intents {
+            plan.take_id();
+            plan.put(intent_key(&id, false), &record)?;
+        }
+        for (key, row) in self.rows {
+            match row {
+                Some(row) => plan.put(key, &row)?,
+                None => plan.delete(Table::Rows, key)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<S> fmt::Debug for Tx<'_, S> {
+    /// The run's name, never its state.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tx").field("run", &self.run).finish_non_exhaustive()
+    }
+}
+
+/// A user's value as it is stored.
+///
+/// # Errors
+/// `Invalid` for one that cannot be, `LimitExceeded` for one that is too large.
+pub(super) fn store_value<T: Serialize + DeserializeOwned>(
+    plan: &Plan<'_>,
+    value: &T,
+) -> Result<Payload> {
+    let payload = Payload::of(value).map_err(|error| unstorable(&error))?;
+    plan.check_value(payload.bytes().len(), plan.limits().value_bytes)?;
+    Ok(payload)
+}
+
+pub(super) fn unstorable(error: &EncodeError) -> Error {
+    Error::invalid(format!("{error}. Nothing was written"))
+}
+
+/// A stored value whose type no schema names, read as the type asked for.
+pub(super) fn typed<T: Serialize + DeserializeOwned>(
+    payload: &Payload,
+    what: impl FnOnce() -> String,
+) -> Result<T> {
+    payload.value_of_type().map_err(|error| {
+        Error::new(
+            ErrorKind::SchemaMismatch,
+            format!("{} was written as another type: {error}. Nothing was changed", what()),
+        )
+        .with_source(error)
+    })
+}
+
+pub(super) fn check_key(plan: &Plan<'_>, key: &[u8]) -> Result<()> {
+    let limit = plan.limits().key_bytes;
+    if key.is_empty() {
+        return Err(Error::invalid("an empty key names nothing"));
+    }
+    if key.len() > limit {
+        return Err(Error::new(
+            ErrorKind::LimitExceeded,
+            format!(
+                "a key of {} bytes is over the limit of {limit}: use a shorter one, or raise \
+                 `Limits::key_bytes`. Nothing was written",
+                key.len()
+            ),
+        ));
+    }
+    Ok(())
+}

@@ -1,0 +1,130 @@
+//! A [`Disk`] as redb wants to see it, counting what goes through.
+
+use std::io;
+use std::ops::Bound;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use redb::{BackendError, StorageBackend};
+
+use super::disk::{Disk, FileDisk};
+
+/// redb keeps its header, with both commit slots, in the first bytes of the file.
+const REDB_HEADER_BYTES: u64 = 320;
+
+/// What has gone through a backend since it was made.
+#[derive(Debug, Default)]
+pub(super) struct Probe {
+    header_writes: AtomicU64,
+    len: AtomicU64,
+}
+
+impl Probe {
+    /// Writes that touched redb's header. A commit that failed before its first one is not on disk.
+    pub(super) fn header_writes(&self) -> u64 {
+        self.header_writes.load(Ordering::SeqCst)
+    }
+
+    /// The length of the file as last seen or set, in bytes.
+    pub(super) fn len(&self) -> u64 {
+        self.len.load(Ordering::Relaxed)
+    }
+}
+
+/// The medium: a file, whose locks redb takes, or a disk without locks.
+#[derive(Debug, Clone)]
+pub(super) enum Medium {
+    File(Arc<FileDisk>),
+    Disk(Arc<dyn Disk>),
+}
+
+impl Medium {
+    pub(super) fn disk(&self) -> Arc<dyn Disk> {
+        match self {
+            Self::File(file) => file.clone(),
+            Self::Disk(disk) => disk.clone(),
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Backend {
+    medium: Medium,
+    disk: Arc<dyn Disk>,
+    probe: Arc<Probe>,
+}
+
+impl Backend {
+    pub(super) fn new(medium: Medium, probe: Arc<Probe>) -> Self {
+        let disk = medium.disk();
+        Self { medium, disk, probe }
+    }
+
+    fn locks(&self) -> Result<&redb::backends::FileBackend, BackendError> {
+        match &self.medium {
+            Medium::File(file) => Ok(file.backend()),
+            Medium::Disk(_) => Err(BackendError::Unsupported),
+        }
+    }
+}
+
+impl StorageBackend for Backend {
+    fn len(&self) -> io::Result<u64> {
+        let len = self.disk.len()?;
+        self.probe.len.store(len, Ordering::Relaxed);
+        Ok(len)
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.disk.read(offset, out)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.probe.len.store(len, Ordering::Relaxed);
+        self.disk.set_len(len)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.disk.sync()
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        if offset < REDB_HEADER_BYTES {
+            // Before the write: one that fails may still have reached the disk.
+            self.probe.header_writes.fetch_add(1, Ordering::SeqCst);
+        }
+        self.disk.write(offset, data)
+    }
+
+    fn close(&self) -> io::Result<()> {
+        self.locks().map_or(Ok(()), StorageBackend::close)
+    }
+
+    fn try_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
+        self.locks()?.try_lock_range(start, end)
+    }
+
+    fn try_lock_shared_range(
+        &self,
+        start: Bound<u64>,
+        end: Bound<u64>,
+    ) -> Result<bool, BackendError> {
+        self.locks()?.try_lock_shared_range(start, end)
+    }
+
+    fn lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
+        self.locks()?.lock_range(start, end)
+    }
+
+    fn lock_shared_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
+        self.locks()?.lock_shared_range(start, end)
+    }
+
+    fn unlock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
+        self.locks()?.unlock_range(start, end)
+    }
+
+    fn query_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
+        self.locks()?.query_lock_range(start, end)
+    }
+}

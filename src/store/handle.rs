@@ -1,0 +1,235 @@
+//! The handle on an open store. What can be *done* with it stands on the floors above, beside the
+//! things it does: [`run`](Store::run), [`claim`](Store::claim), [`intents`](Store::intents).
+
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+use std::thread;
+
+use super::backend::Medium;
+use super::group::Committer;
+use super::head::Unclean;
+use super::held::{Hold, HoldKind};
+use super::lock::LockFile;
+use super::open::unclean_prefix;
+use super::options::{Limits, Options};
+use super::plan::Plan;
+use super::snapshot::{Read, Snapshot};
+use super::tables::Table;
+use crate::clock::Timestamp;
+use crate::error::{Error, Result};
+use crate::id::{CommitSeq, Epoch, StoreId};
+
+/// An open store: one file, written by this process alone. Clones are handles on the same store.
+///
+/// Dropping the last handle, runs included, closes the store like [`close`](Store::close), but
+/// without a word if that fails; while a panic unwinds it is left as a crash would leave it.
+#[derive(Clone)]
+pub struct Store {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    committer: Committer,
+    medium: Medium,
+    clean: bool,
+    created: bool,
+    /// Last, so that it is dropped after the file is let go of.
+    _lock: Option<LockFile>,
+}
+
+/// What became of a commit that failed with [`ErrorKind::Uncertain`](crate::ErrorKind::Uncertain).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Resolution {
+    /// It is on disk, with every row of it.
+    Committed,
+    /// Nothing of it is on disk, and nothing of it ever will be.
+    NotCommitted,
+}
+
+impl Store {
+    /// Creates a store with the default options; see [`Options::create`].
+    ///
+    /// # Errors
+    /// Those of [`Options::create`].
+    pub fn create(path: impl AsRef<Path>) -> Result<Self> {
+        Options::new().create(path)
+    }
+
+    /// Opens a store with the default options; see [`Options::open`].
+    ///
+    /// # Errors
+    /// Those of [`Options::open`].
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        Options::new().open(path)
+    }
+
+    /// Opens a store with the default options, or creates it; see [`Options::open_or_create`].
+    ///
+    /// # Errors
+    /// Those of [`Options::open_or_create`].
+    pub fn open_or_create(path: impl AsRef<Path>) -> Result<Self> {
+        Options::new().open_or_create(path)
+    }
+
+    /// A store in memory with the default options; see [`Options::in_memory`].
+    ///
+    /// # Errors
+    /// Those of [`Options::in_memory`].
+    pub fn in_memory() -> Result<Self> {
+        Options::new().in_memory()
+    }
+
+    /// Waits for the commits under way, marks the store as closed in order and lets go of the file.
+    /// Other handles on it, runs included, get errors from now on.
+    ///
+    /// # Errors
+    /// The failure that poisoned the store, or that of the closing commit. The file is let go of
+    /// either way, and everything acknowledged before is durable.
+    pub fn close(self) -> Result<()> {
+        self.inner.committer.close()
+    }
+
+    /// Whether [`open_or_create`](Store::open_or_create) made this store just now.
+    #[must_use]
+    pub fn was_created(&self) -> bool {
+        self.inner.created
+    }
+
+    /// Whether the holder before this one closed the store in order.
+    #[must_use]
+    pub fn was_closed_in_order(&self) -> bool {
+        self.inner.clean
+    }
+
+    /// Which opening this is: +1 at every open.
+    #[must_use]
+    pub fn epoch(&self) -> Epoch {
+        self.inner.committer.epoch
+    }
+
+    /// Which store this is: drawn when it was created.
+    #[must_use]
+    pub fn id(&self) -> StoreId {
+        self.inner.committer.store
+    }
+
+    /// Says, after reopening, whether the commit that failed with
+    /// [`ErrorKind::Uncertain`](crate::ErrorKind::Uncertain) is on disk.
+    ///
+    /// # Errors
+    /// `Poisoned` on the handle that failed: open the store again first. `Invalid` for a number that
+    /// was never given out. `NotFound` for a commit so long ago (1,024 crashes) that it is not known
+    /// any more.
+    pub fn resolve(&self, seq: CommitSeq) -> Result<Resolution> {
+        let rows = self.read()?;
+        let newest = self.newest_commit()?;
+        if seq > newest {
+            return Err(Error::invalid(format!(
+                "this store has not reached commit {seq}: its newest is {newest}"
+            )));
+        }
+        let unclean = rows.scan(Table::Meta, &unclean_prefix(), &[], usize::MAX)?;
+        let mut oldest = None;
+        for (key, row) in &unclean {
+            let Unclean { last } = rows.parse(key, row)?;
+            if seq == last.next() {
+                return Ok(Resolution::NotCommitted);
+            }
+            oldest.get_or_insert(last);
+        }
+        match oldest {
+            Some(oldest) if unclean.len() >= 1_024 && seq <= oldest => Err(Error::new(
+                crate::error::ErrorKind::NotFound,
+                format!("commit {seq} is older than the crashes this store remembers"),
+            )),
+            _ => Ok(Resolution::Committed),
+        }
+    }
+
+    /// The number of the newest durable commit.
+    ///
+    /// # Errors
+    /// `Invalid` when the store was closed.
+    pub fn newest_commit(&self) -> Result<CommitSeq> {
+        self.inner.committer.quiesced(|engine| Ok(engine.head.seq))
+    }
+
+    /// Where the clock leapt to, by more than a day since the store last saw it. While it is set,
+    /// nothing expires. Opening the store once more within a day of that time believes it, and so
+    /// does [`trust_clock`](Store::trust_clock).
+    ///
+    /// # Errors
+    /// `Invalid` from inside a step's closure.
+    pub fn clock_suspect(&self) -> Result<Option<Timestamp>> {
+        self.inner.committer.clock_suspect()
+    }
+
+    /// Confirms that the machine's clock is right: what is due by it expires from now on. It is
+    /// durable with the next commit.
+    ///
+    /// # Errors
+    /// `Invalid` from inside a step's closure.
+    pub fn trust_clock(&self) -> Result<()> {
+        self.inner.committer.trust_clock()
+    }
+
+    pub(super) fn new(
+        committer: Committer,
+        medium: Medium,
+        lock: Option<LockFile>,
+        clean: bool,
+        created: bool,
+    ) -> Self {
+        Self { inner: Arc::new(Inner { committer, medium, clean, created, _lock: lock }) }
+    }
+
+    pub(super) fn medium(&self) -> &Medium {
+        &self.inner.medium
+    }
+
+    pub(super) fn committer(&self) -> &Committer {
+        &self.inner.committer
+    }
+
+    /// Plans and commits: when it returns `Ok`, what the plan wrote is durable, and so is whatever
+    /// it read of other plans' work.
+    pub(crate) fn commit<T>(&self, work: impl FnOnce(&mut Plan<'_>) -> Result<T>) -> Result<T> {
+        self.inner.committer.commit(work)
+    }
+
+    /// The durable state.
+    pub(crate) fn read(&self) -> Result<Arc<Snapshot>> {
+        self.inner.committer.read()
+    }
+
+    pub(crate) fn limits(&self) -> Limits {
+        self.inner.committer.limits
+    }
+
+    /// Takes a name that only one holder in this process can have.
+    pub(crate) fn hold(&self, kind: HoldKind, name: &[u8]) -> Option<Hold> {
+        self.inner.committer.held.take(kind, name)
+    }
+
+    pub(crate) fn is_held(&self, kind: HoldKind, name: &[u8]) -> bool {
+        self.inner.committer.held.has(kind, name)
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        if !thread::panicking() {
+            let _ = self.committer.close();
+        }
+    }
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store")
+            .field("id", &self.id())
+            .field("epoch", &self.epoch())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,31 @@
+//! One redb file and the handle on it: the only floor that names redb.
+//!
+//! What leaves this room: the [`Store`] handle and its [`Options`], the [`Disk`] trait, and for the
+//! floors above the tables, the [`Plan`] a step is made of, and [`Read`] on durable rows.
+
+mod backend;
+mod disk;
+mod engine;
+mod group;
+mod handle;
+mod head;
+mod held;
+mod integrity;
+mod lock;
+mod open;
+mod options;
+mod place;
+mod plan;
+mod snapshot;
+mod tables;
+
+pub use disk::{Disk, MemoryDisk};
+pub use handle::{Resolution, Store};
+pub use options::{Durability, Limits, Options, Reopen};
+
+pub(crate) use held::{Hold, HoldKind};
+pub(crate) use integrity::Sum;
+pub(crate) use plan::Plan;
+
+pub(crate) use snapshot::{Read, Row, frame_of, row_name};
+pub(crate) use tables::{META_HEAD, Record, Table};

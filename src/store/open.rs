@@ -1,0 +1,371 @@
+//! Creating and opening: what happens between a path and a handle.
+//!
+//! Nothing of a file is changed before it has been proven to be a store that this program can read;
+//! the first write is the commit that raises the epoch.
+
+use std::fs::{self, File, OpenOptions};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use redb::{Builder, Database};
+
+use super::backend::{Backend, Medium, Probe};
+use super::disk::{Disk, FileDisk, MemoryDisk, Shadow};
+use super::engine::{Engine, create_tables, storage_error, write_head};
+use super::group::Committer;
+use super::handle::Store;
+use super::head::{ClockMark, FORMAT, Head, Identity, META_IDENTITY, Unclean, unclean_key};
+use super::lock::{LockFile, beside};
+use super::options::Options;
+use super::place::{Anchor, Place, open_existing, private, sync_folder_of};
+use super::plan::Overlay;
+use super::snapshot::{Read, Snapshot, shielded};
+use super::tables::{META_HEAD, Record, Table};
+use crate::error::{Error, ErrorKind, Result};
+use crate::id::StoreId;
+use crate::record::{Header, encode, seal};
+
+/// How many epochs without a close are remembered.
+const UNCLEAN_KEPT: usize = 1_024;
+
+impl Options {
+    /// Creates a store at `path` and opens it. When it returns, the empty store and its name in the
+    /// folder are durable; a crash before that leaves nothing at `path`.
+    ///
+    /// # Errors
+    /// `Conflict` if something is there already, `Locked` if another process is about to create it,
+    /// `NotFound` if the folder is missing, `Io` or `NoSpace` if it cannot be written.
+    pub fn create(&self, path: impl AsRef<Path>) -> Result<Store> {
+        let path = path.as_ref();
+        self.check()?;
+        refuse_existing(path)?;
+        let lock = LockFile::take(path)?;
+        refuse_existing(path)?;
+        self.create_file(path)?;
+        self.open_locked(path, lock, true)
+    }
+
+    /// Opens the store at `path`. After a crash this brings it back to its last commit first. When
+    /// it returns, the new epoch is durable.
+    ///
+    /// # Errors
+    /// `NotFound` if nothing is there; `Invalid` if it is no store (empty, a folder, a symlink,
+    /// another kind of file); `Locked` if another process has it open; `Damaged` if its bytes are
+    /// not what was written, and then nothing of it was changed; `TooNew` if a newer program wrote
+    /// it; `Io` or `NoSpace` if it cannot be read or written.
+    pub fn open(&self, path: impl AsRef<Path>) -> Result<Store> {
+        let path = path.as_ref();
+        self.check()?;
+        // Before the lock, so that a wrong path gets no lock file beside it.
+        drop(open_existing(path, true)?);
+        let lock = LockFile::take(path)?;
+        self.open_locked(path, lock, false)
+    }
+
+    /// Opens the store at `path`, or creates it if nothing is there;
+    /// [`Store::was_created`] says which.
+    ///
+    /// A bot that ought to have a history should use [`open`](Options::open): with a wrong path
+    /// this call makes an empty store, and every order looks new to it.
+    ///
+    /// # Errors
+    /// Those of [`open`](Options::open) and [`create`](Options::create).
+    pub fn open_or_create(&self, path: impl AsRef<Path>) -> Result<Store> {
+        let path = path.as_ref();
+        match self.open(path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => match self.create(path) {
+                Err(error) if error.kind() == ErrorKind::Conflict => self.open(path),
+                created => created,
+            },
+            opened => opened,
+        }
+    }
+
+    /// A store in memory: nothing of it outlives its last handle.
+    ///
+    /// # Errors
+    /// `Invalid` for options that contradict each other.
+    pub fn in_memory(&self) -> Result<Store> {
+        self.create_on(Arc::new(MemoryDisk::new()))
+    }
+
+    /// Creates a store on a disk of your own, which must be empty, and opens it. Your disk takes
+    /// the place of the file: there is no lock, and a crash in this call may leave a disk that can
+    /// only be emptied.
+    ///
+    /// # Errors
+    /// `Conflict` if the disk is not empty; `Io` or `NoSpace` if it fails.
+    pub fn create_on(&self, disk: Arc<dyn Disk>) -> Result<Store> {
+        self.check()?;
+        let len = disk.len().map_err(|error| Error::io("looking at the disk", error))?;
+        if len != 0 {
+            return Err(Error::new(
+                ErrorKind::Conflict,
+                format!("the disk has {len} bytes on it: open it, or empty it first"),
+            ));
+        }
+        self.initialize(Medium::Disk(disk.clone()), b"disk")?;
+        self.open_medium(Medium::Disk(disk), None, true)
+    }
+
+    /// Opens the store on a disk of your own.
+    ///
+    /// # Errors
+    /// Those of [`open`](Options::open), beside `Locked` and `NotFound`.
+    pub fn open_on(&self, disk: Arc<dyn Disk>) -> Result<Store> {
+        self.check()?;
+        self.open_medium(Medium::Disk(disk), None, false)
+    }
+
+    /// A new file under another name, whole and durable, and only then its name: a crash inside
+    /// redb's own creation would leave a file that never opens.
+    fn create_file(&self, path: &Path) -> Result<()> {
+        let building = beside(path, "creating");
+        build_file(&building, |medium| {
+            self.initialize(medium, path.as_os_str().as_encoded_bytes())
+        })?;
+        fs::rename(&building, path).map_err(|error| {
+            Error::io(format!("renaming {} to {}", building.display(), path.display()), error)
+        })?;
+        sync_folder_of(path)
+    }
+
+    /// Writes the first commit of an empty medium.
+    fn initialize(&self, medium: Medium, salt: &[u8]) -> Result<()> {
+        let now = self.clock.now();
+        let identity =
+            Identity { format: FORMAT, store: StoreId::draw(now.as_ms(), salt), created: now };
+        initialize(medium, self.cache_bytes, &identity, Head::first(ClockMark::believed(now)))
+    }
+
+    fn open_locked(&self, path: &Path, lock: LockFile, created: bool) -> Result<Store> {
+        let file = open_existing(path, true)?;
+        let anchor = Anchor::new(path, &file)?;
+        let disk = FileDisk::new(file).map_err(|error| Error::io("opening the store", error))?;
+        self.open_medium(Medium::File(Arc::new(disk)), Some((lock, anchor)), created)
+            .map_err(|error| error.context(path.display().to_string()))
+    }
+
+    fn open_medium(
+        &self,
+        medium: Medium,
+        file: Option<(LockFile, Anchor)>,
+        created: bool,
+    ) -> Result<Store> {
+        let disk = medium.disk();
+        let closed_in_order = check_header(&*disk)?;
+        let len = disk.len().map_err(|error| Error::io("looking at the store", error))?;
+        if closed_in_order && len <= self.verify_on_open_bytes {
+            verify_pages(disk.clone(), self.cache_bytes)?;
+        }
+        let probe = Arc::new(Probe::default());
+        let (db, _) = open_redb(Backend::new(medium.clone(), probe.clone()), self.cache_bytes)?;
+        let (identity, head) = read_meta(&*Snapshot::take(&db, self.limits.value_bytes)?)?;
+        let (lock, anchor) = file.unzip();
+        let mut engine = Engine {
+            db,
+            head,
+            probe,
+            anchor,
+            durability: self.durability,
+            reopen: self.reopen,
+            value_limit: self.limits.value_bytes,
+        };
+        let clean = engine.head.clean;
+        self.raise_epoch(&mut engine)?;
+        let epoch = engine.head.epoch;
+        let committer = Committer::new(engine, identity.store, self.clock.clone(), self.limits)?;
+        let lock = lock.map(|mut lock| {
+            lock.sign(epoch);
+            lock
+        });
+        Ok(Store::new(committer, medium, lock, clean, created))
+    }
+
+    /// The first commit of this holder. Everything older is now of an earlier epoch.
+    fn raise_epoch(&self, engine: &mut Engine) -> Result<()> {
+        let mut rows = Overlay::default();
+        let mut head = engine.head.clone();
+        if !head.clean {
+            // A commit that was under way had the next number: leave that number unused.
+            let key = unclean_key(head.epoch);
+            put(&mut rows, key, &Unclean { last: head.seq })?;
+            head.seq = head.seq.next();
+            let kept =
+                engine.snapshot()?.scan(Table::Meta, &unclean_prefix(), &[], UNCLEAN_KEPT)?;
+            if let (true, Some((oldest, _))) = (kept.len() == UNCLEAN_KEPT, kept.first()) {
+                rows.set(Table::Meta, oldest.clone(), None);
+            }
+        }
+        head.epoch = head.epoch.next();
+        head.seq = head.seq.next();
+        head.clean = false;
+        head.clock = head.clock.at_open(self.clock.now());
+        engine.commit(&rows, head)
+    }
+}
+
+/// The keys of all [`Unclean`] rows begin so.
+pub(super) fn unclean_prefix() -> Vec<u8> {
+    let mut key = unclean_key(crate::id::Epoch::default());
+    key.truncate(key.len() - 8);
+    key
+}
+
+fn put<T: Record>(rows: &mut Overlay, key: Vec<u8>, record: &T) -> Result<()> {
+    let payload = encode(record).map_err(|error| Error::invalid(error.to_string()))?;
+    let row = seal(T::TABLE.id(), &key, Header::own(T::VERSION), &payload);
+    rows.set(T::TABLE, key, Some(row));
+    Ok(())
+}
+
+fn refuse_existing(path: &Path) -> Result<()> {
+    match fs::symlink_metadata(path) {
+        Ok(_) => Err(Error::new(
+            ErrorKind::Conflict,
+            format!("{} exists already: open it, or choose another name", path.display()),
+        )),
+        Err(_) => Ok(()),
+    }
+}
+
+/// Makes a new file that only its owner can read, has `build` fill it, and flushes it. What an
+/// earlier try left under that name was never a store.
+pub(super) fn build_file(path: &Path, build: impl FnOnce(Medium) -> Result<()>) -> Result<()> {
+    let io = |what: &str, error| Error::io(format!("{what} {}", path.display()), error);
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            return Err(io("removing the leftover", error));
+        }
+        _ => {}
+    }
+    let file: File = private(OpenOptions::new().read(true).write(true).create_new(true))
+        .open(path)
+        .map_err(|error| io("creating", error))?;
+    let disk = FileDisk::new(file.try_clone().map_err(|error| io("creating", error))?)
+        .map_err(|error| io("creating", error))?;
+    build(Medium::File(Arc::new(disk)))
+        .and_then(|()| file.sync_all().map_err(|error| io("flushing", error)))
+        .inspect_err(|_| {
+            let _ = fs::remove_file(path);
+        })
+}
+
+/// Makes every table and writes identity and head, in one commit of two phases, and closes.
+pub(super) fn initialize(
+    medium: Medium,
+    cache_bytes: usize,
+    identity: &Identity,
+    mut head: Head,
+) -> Result<()> {
+    let (db, _) = open_redb(Backend::new(medium, Arc::default()), cache_bytes)?;
+    shielded("create the store", || {
+        let mut txn = db.begin_write().map_err(storage_error)?;
+        txn.set_two_phase_commit(true);
+        create_tables(&txn)?;
+        let payload = encode(identity).map_err(|error| Error::invalid(error.to_string()))?;
+        let row = seal(Table::Meta.id(), META_IDENTITY, Header::own(Identity::VERSION), &payload);
+        let mut sum = head.sum(Table::Meta);
+        sum.add(Table::Meta, META_IDENTITY, &row);
+        head.set_sum(Table::Meta, sum);
+        {
+            let mut meta = txn.open_table(Table::Meta.definition()).map_err(storage_error)?;
+            meta.insert(META_IDENTITY, row.as_slice()).map_err(storage_error)?;
+        }
+        write_head(&txn, &head)?;
+        txn.commit().map_err(storage_error)
+    })
+}
+
+/// Opens redb on a backend; the flag says whether it had to repair.
+pub(super) fn open_redb(backend: Backend, cache_bytes: usize) -> Result<(Database, bool)> {
+    let repaired = Arc::new(AtomicBool::new(false));
+    let seen = repaired.clone();
+    let mut builder = Builder::new();
+    builder
+        .set_cache_size(cache_bytes)
+        .set_repair_callback(move |_| seen.store(true, Ordering::Relaxed));
+    let opened = catch_unwind(AssertUnwindSafe(|| builder.create_with_backend(backend)));
+    let db = shielded("open the file", || match opened {
+        Ok(result) => result.map_err(storage_error),
+        Err(panic) => std::panic::resume_unwind(panic),
+    })?;
+    Ok((db, repaired.load(Ordering::Relaxed)))
+}
+
+const REDB_MAGIC: &[u8] = b"redb\x1A\x0A\xA9\x0D\x0A";
+const REDB_RECOVERY_REQUIRED: u8 = 2;
+
+/// Whether the file was closed in order, by redb's own flag; an error if it is no redb file.
+pub(super) fn check_header(disk: &dyn Disk) -> Result<bool> {
+    let mut header = [0; 10];
+    let len = disk.len().map_err(|error| Error::io("looking at the store", error))?;
+    if len < 4096 {
+        return Err(Error::invalid(format!(
+            "{len} bytes are no store: check the path; if it was one, restore it from a copy"
+        )));
+    }
+    disk.read(0, &mut header).map_err(|error| Error::io("reading the store", error))?;
+    let [magic @ .., flags] = header;
+    if magic != REDB_MAGIC {
+        return Err(Error::invalid(
+            "this file is no store: it begins with other bytes. Check the path; if it was one, run \
+             `repair` on a copy or restore it",
+        ));
+    }
+    Ok(flags & REDB_RECOVERY_REQUIRED == 0)
+}
+
+/// Reads and verifies every page of a file that was closed in order, without changing it.
+pub(super) fn verify_pages(disk: Arc<dyn Disk>, cache_bytes: usize) -> Result<()> {
+    let shadow = Shadow::over(disk).map_err(|error| Error::io("reading the store", error))?;
+    let backend = Backend::new(Medium::Disk(Arc::new(shadow)), Arc::default());
+    let damaged = || {
+        Error::damaged(
+            "a page of the file is not what was written. Nothing was changed: restore a copy, or \
+             run `repair`, which keeps the damaged file",
+        )
+    };
+    let (mut db, repaired) = open_redb(backend, cache_bytes)?;
+    let sound = shielded("verify the file", || db.check_integrity().map_err(storage_error))?;
+    if repaired || !sound {
+        return Err(damaged());
+    }
+    Ok(())
+}
+
+/// Reads who the store is and how far it has come, and refuses what this program cannot read.
+fn read_meta(rows: &Snapshot) -> Result<(Identity, Head)> {
+    let identity = rows.record::<Identity>(META_IDENTITY).map_err(|error| {
+        if error.to_string().contains("does not exist") {
+            return Error::invalid("a redb file, but not a store of Milepost: check the path")
+                .with_source(error);
+        }
+        error
+    })?;
+    let missing = || Error::damaged("the store's own header rows are missing: run `repair`");
+    let identity = identity.ok_or_else(missing)?;
+    if identity.format > FORMAT {
+        return Err(Error::new(
+            ErrorKind::TooNew,
+            format!(
+                "the store has format {}, this program knows {FORMAT}: upgrade it. Nothing was \
+                 changed",
+                identity.format
+            ),
+        ));
+    }
+    Ok((identity, rows.record::<Head>(META_HEAD)?.ok_or_else(missing)?))
+}
+
+/// The lock and the place of a store that is not to be opened for work, only looked into.
+pub(super) fn look_into(path: &Path) -> Result<(LockFile, Medium)> {
+    drop(open_existing(path, false)?);
+    Place::refuse_symlink(path)?;
+    let lock = LockFile::take(path)?;
+    let file = open_existing(path, false)?;
+    let disk = FileDisk::new(file).map_err(|error| Error::io("opening the store", error))?;
+    Ok((lock, Medium::File(Arc::new(disk))))
+}

@@ -1,0 +1,164 @@
+//! How a store is opened. Every figure has a default that a bot can live with.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::clock::{Clock, SystemClock};
+use crate::error::{Error, Result};
+use crate::record::PAYLOAD_BYTES_MAX;
+
+/// How a store is created or opened; see [`Store`](crate::Store) for the short ways.
+///
+/// ```
+/// # let folder = tempfile::tempdir().unwrap();
+/// # let path = folder.path().join("bot.mp");
+/// let store = milepost::Options::new().cache_bytes(16 << 20).create(&path)?;
+/// # store.close()?;
+/// # Ok::<(), milepost::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct Options {
+    pub(super) cache_bytes: usize,
+    pub(super) durability: Durability,
+    pub(super) reopen: Reopen,
+    pub(super) limits: Limits,
+    pub(super) verify_on_open_bytes: u64,
+    pub(super) clock: Arc<dyn Clock>,
+}
+
+/// What a commit costs and survives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Durability {
+    /// One fsync a commit: the guarantee of SQLite's WAL with `synchronous=FULL`. A commit cut
+    /// short by a crash is found by its checksums, and the one before it stands.
+    #[default]
+    OnePhase,
+    /// Two fsyncs a commit, about one and a half times the time: the newest commit is known to be
+    /// whole without its checksums, so damage to it is never taken for a commit cut short.
+    TwoPhase,
+}
+
+/// What happens when a store is opened after a crash.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Reopen {
+    /// Every page is read and verified: about a second for each gigabyte.
+    Verified,
+    /// At once, whatever the size: each commit also saves what the walk would find out, and takes
+    /// about twice the time. Damage is then found when a record is read, or by `verify`.
+    Instant,
+    /// [`Reopen::Verified`] while the file can be walked in about a second (1 GiB), then
+    /// [`Reopen::Instant`].
+    #[default]
+    Auto,
+}
+
+/// The largest things a store takes; past them a call is refused before anything is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// The longest key, in bytes. 1 KiB.
+    pub key_bytes: usize,
+    /// The longest encoded value (a state, an outcome, a payload, a row), in bytes. 64 MiB; at most
+    /// 255 MiB.
+    pub value_bytes: usize,
+    /// The most rows one step, or one batch of them, writes. 10,000.
+    pub rows_per_step: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { key_bytes: 1 << 10, value_bytes: 64 << 20, rows_per_step: 10_000 }
+    }
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            cache_bytes: 64 << 20,
+            durability: Durability::default(),
+            reopen: Reopen::default(),
+            limits: Limits::default(),
+            verify_on_open_bytes: 256 << 20,
+            clock: Arc::new(SystemClock),
+        }
+    }
+}
+
+impl Options {
+    /// The defaults.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Memory for pages of the file, in bytes. 64 MiB.
+    #[must_use]
+    pub fn cache_bytes(mut self, bytes: usize) -> Self {
+        self.cache_bytes = bytes;
+        self
+    }
+
+    /// What a commit costs and survives. [`Durability::OnePhase`].
+    #[must_use]
+    pub fn durability(mut self, durability: Durability) -> Self {
+        self.durability = durability;
+        self
+    }
+
+    /// What happens when a store is opened after a crash. [`Reopen::Auto`].
+    #[must_use]
+    pub fn reopen(mut self, reopen: Reopen) -> Self {
+        self.reopen = reopen;
+        self
+    }
+
+    /// The largest things the store takes.
+    #[must_use]
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Up to which size of the file a store that was closed in order is read and verified whole
+    /// when it is opened, in bytes. 256 MiB, about a quarter of a second. 0 for never: then a
+    /// damaged page is found when a record on it is read, or by `verify`, and a damaged *index*
+    /// page can hide a key.
+    #[must_use]
+    pub fn verify_on_open_bytes(mut self, bytes: u64) -> Self {
+        self.verify_on_open_bytes = bytes;
+        self
+    }
+
+    /// Where the time comes from. The machine's clock.
+    #[must_use]
+    pub fn clock(mut self, clock: impl Clock) -> Self {
+        self.clock = Arc::new(clock);
+        self
+    }
+
+    pub(super) fn check(&self) -> Result<()> {
+        let Limits { key_bytes, value_bytes, rows_per_step } = self.limits;
+        if key_bytes == 0 || value_bytes == 0 || rows_per_step == 0 {
+            return Err(Error::invalid("a limit of 0 would refuse every step"));
+        }
+        if value_bytes >= PAYLOAD_BYTES_MAX {
+            return Err(Error::invalid(format!(
+                "the value limit is at most 255 MiB, not {value_bytes} bytes"
+            )));
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Options")
+            .field("cache_bytes", &self.cache_bytes)
+            .field("durability", &self.durability)
+            .field("reopen", &self.reopen)
+            .field("limits", &self.limits)
+            .field("verify_on_open_bytes", &self.verify_on_open_bytes)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,178 @@
+//! Reading rows: the [`Read`] every floor above uses, and the durable state it reads by default.
+
+use std::borrow::Cow;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, OnceLock};
+
+use redb::{ReadOnlyTable, ReadTransaction, ReadableDatabase, ReadableTable};
+
+use super::engine::storage_error;
+use super::tables::{Record, Table};
+use crate::error::{Error, ErrorKind, Result};
+use crate::record::{Header, decode, open_frame};
+
+/// A row as it stands: key and framed value.
+pub(crate) type Row = (Vec<u8>, Vec<u8>);
+
+/// Rows that can be looked up and walked in the order of their keys.
+pub(crate) trait Read {
+    /// The bytes of a row, framed.
+    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>>;
+
+    /// The first `most` rows whose keys begin with `prefix` and are not below `from`.
+    fn scan(&self, table: Table, prefix: &[u8], from: &[u8], most: usize) -> Result<Vec<Row>>;
+
+    /// The longest value there can be, in bytes.
+    fn value_limit(&self) -> usize;
+
+    /// A record, with its frame and its layout checked.
+    fn record<T: Record>(&self, key: &[u8]) -> Result<Option<T>> {
+        match self.get(T::TABLE, key)? {
+            Some(bytes) => self.parse(key, &bytes).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// The record in the bytes of a row.
+    fn parse<T: Record>(&self, key: &[u8], bytes: &[u8]) -> Result<T> {
+        let limit = own_record_limit(self.value_limit());
+        let (header, payload) = frame_of(T::TABLE, key, bytes, limit)?;
+        if header.schema_version > T::VERSION {
+            return Err(Error::new(
+                ErrorKind::TooNew,
+                format!(
+                    "{} has layout version {}, this program knows {}: upgrade it",
+                    row_name(T::TABLE, key),
+                    header.schema_version,
+                    T::VERSION
+                ),
+            ));
+        }
+        decode(payload)
+            .map_err(|error| unreadable(T::TABLE, key, &error.to_string()).with_source(error))
+    }
+}
+
+/// A record of our own carries the user's value and a little of its own beside it.
+pub(super) fn own_record_limit(value_limit: usize) -> usize {
+    value_limit.saturating_add(64 << 10)
+}
+
+/// The header and the payload of a row, if its bytes are what was written there.
+pub(crate) fn frame_of<'a>(
+    table: Table,
+    key: &[u8],
+    bytes: &'a [u8],
+    limit: usize,
+) -> Result<(Header, &'a [u8])> {
+    let frame = open_frame(table.id(), key, bytes, limit)
+        .map_err(|error| unreadable(table, key, &error.to_string()))?;
+    Ok((frame.header, frame.payload))
+}
+
+fn unreadable(table: Table, key: &[u8], why: &str) -> Error {
+    Error::damaged(format!(
+        "{} is damaged: {why}. Nothing was changed; close the store and run `repair` on it",
+        row_name(table, key)
+    ))
+}
+
+/// How a row is named in messages: printable keys as text, others in hex, long ones cut.
+pub(crate) fn row_name(table: Table, key: &[u8]) -> String {
+    const SHOWN: usize = 96;
+    let shown = key.get(..SHOWN).unwrap_or(key);
+    let text: Cow<'_, str> = match std::str::from_utf8(shown) {
+        Ok(text) if text.chars().all(|c| !c.is_control()) => format!("\"{text}\"").into(),
+        _ => shown.iter().map(|byte| format!("{byte:02x}")).collect::<String>().into(),
+    };
+    let cut = if shown.len() < key.len() { "…" } else { "" };
+    format!("the row {text}{cut} of table {}", table.name())
+}
+
+type Rows = ReadOnlyTable<&'static [u8], &'static [u8]>;
+
+/// The durable state as of one commit.
+pub(crate) struct Snapshot {
+    txn: ReadTransaction,
+    tables: [OnceLock<Rows>; Table::ALL.len()],
+    value_limit: usize,
+}
+
+impl Snapshot {
+    pub(super) fn take(db: &redb::Database, value_limit: usize) -> Result<Arc<Self>> {
+        let txn = shielded("begin reading", || db.begin_read().map_err(storage_error))?;
+        let tables = std::array::from_fn(|_| OnceLock::new());
+        Ok(Arc::new(Self { txn, tables, value_limit }))
+    }
+
+    fn rows(&self, table: Table) -> Result<&Rows> {
+        let Some(slot) = self.tables.get(table.index()) else {
+            return Err(Error::invalid("a table without an index"));
+        };
+        if let Some(rows) = slot.get() {
+            return Ok(rows);
+        }
+        let rows = self.txn.open_table(table.definition()).map_err(storage_error)?;
+        Ok(slot.get_or_init(|| rows))
+    }
+
+    /// Calls `each` for the rows whose keys begin with `prefix`, from `from` on, while it says true.
+    pub(super) fn walk(
+        &self,
+        table: Table,
+        prefix: &[u8],
+        from: &[u8],
+        mut each: impl FnMut(&[u8], &[u8]) -> bool,
+    ) -> Result<()> {
+        shielded("walk a table", || {
+            let start = prefix.max(from);
+            let rows = self.rows(table)?.range::<&[u8]>(start..).map_err(storage_error)?;
+            for row in rows {
+                let (key, value) = row.map_err(storage_error)?;
+                if !key.value().starts_with(prefix) || !each(key.value(), value.value()) {
+                    break;
+                }
+            }
+            Ok(())
+        })
+    }
+}
+
+impl Read for Snapshot {
+    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>> {
+        shielded("look up a row", || {
+            let row = ReadableTable::get(self.rows(table)?, key).map_err(storage_error)?;
+            Ok(row.map(|guard| guard.value().to_vec()))
+        })
+    }
+
+    fn scan(&self, table: Table, prefix: &[u8], from: &[u8], most: usize) -> Result<Vec<Row>> {
+        let mut rows = Vec::new();
+        if most > 0 {
+            self.walk(table, prefix, from, |key, value| {
+                rows.push((key.to_vec(), value.to_vec()));
+                rows.len() < most
+            })?;
+        }
+        Ok(rows)
+    }
+
+    fn value_limit(&self) -> usize {
+        self.value_limit
+    }
+}
+
+/// Runs what may panic inside redb on damaged bytes, and gives the panic back as damage.
+pub(super) fn shielded<T>(what: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
+        let why = panic
+            .downcast_ref::<String>()
+            .map(String::as_str)
+            .or_else(|| panic.downcast_ref::<&str>().copied())
+            .unwrap_or("no message");
+        Err(Error::damaged(format!(
+            "the storage engine could not {what}, the file is damaged ({why}). Close the store and \
+             run `verify` on it, then `repair`"
+        )))
+    })
+}
