@@ -27,10 +27,6 @@ macro_rules! counter {
             pub const fn get(self) -> u64 {
                 self.0
             }
-
-            pub(crate) const fn next(self) -> Self {
-                Self(self.0 + 1)
-            }
         }
 
         impl fmt::Display for $name {
@@ -52,6 +48,18 @@ counter! {
 counter! {
     /// Which life of the store: +1 when a copy is restored, so that its external ids are new.
     Incarnation
+}
+
+impl CommitSeq {
+    pub(crate) const fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+}
+
+impl Epoch {
+    pub(crate) const fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
 }
 
 macro_rules! name {
@@ -170,6 +178,11 @@ impl StoreId {
 
     pub(crate) fn as_bytes(&self) -> &[u8] {
         &self.0
+    }
+
+    #[cfg(test)]
+    pub(crate) fn fixed() -> Self {
+        Self(*b"milepost golden!")
     }
 }
 

@@ -105,7 +105,6 @@ pub(crate) fn next(stage: Stage, event: Event) -> Result<Stage, Illegal> {
         (Stage::Prepared | Stage::InFlight | Stage::InDoubt { .. }, Event::Reject { why, by }) => {
             Ok(Stage::Rejected { why, by })
         }
-        (Stage::InFlight, Event::NotSent) => Ok(Stage::Prepared),
         (Stage::InFlight | Stage::InDoubt { .. }, Event::Doubt { why }) => {
             Ok(Stage::InDoubt { why })
         }
@@ -113,7 +112,9 @@ pub(crate) fn next(stage: Stage, event: Event) -> Result<Stage, Illegal> {
             why: "whoever was sending it ended before the answer was written down".into(),
         }),
         (doubt @ Stage::InDoubt { .. }, Event::Abandon) => Ok(doubt),
-        (Stage::InDoubt { .. }, Event::NotApplied { .. }) => Ok(Stage::Prepared),
+        (Stage::InFlight, Event::NotSent) | (Stage::InDoubt { .. }, Event::NotApplied { .. }) => {
+            Ok(Stage::Prepared)
+        }
         (stage, event) => Err(Illegal { stage: stage.name(), event: event.name() }),
     }
 }

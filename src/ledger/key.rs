@@ -224,8 +224,17 @@ impl Record for ExpiryRecord {
 
 /// The row in which a key with this deadline is listed: rounded up, so nothing expires early.
 pub(crate) fn expiry_key(deadline: Timestamp, seq: CommitSeq) -> Vec<u8> {
-    let second = deadline.as_ms().div_ceil(1000);
-    [second.to_be_bytes(), seq.get().to_be_bytes()].concat()
+    [expiry_second(deadline).to_be_bytes(), seq.get().to_be_bytes()].concat()
+}
+
+/// The row of an index that was made anew: in front of all commits.
+pub(crate) fn expiry_key_of_second(second: u64) -> Vec<u8> {
+    [second.to_be_bytes(), [0; 8]].concat()
+}
+
+/// The whole second, since 1970, at whose beginning a deadline is over.
+pub(crate) fn expiry_second(deadline: Timestamp) -> u64 {
+    deadline.as_ms().div_ceil(1000)
 }
 
 /// The moment at which everything in an expiry row has fallen due.

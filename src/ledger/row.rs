@@ -8,8 +8,12 @@ use crate::record::Payload;
 use crate::store::{Record, Table};
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct RowRecord {
-    pub(crate) value: Payload,
+pub(crate) enum RowRecord {
+    Value(Payload),
+    /// There was one, and its record was damaged: it is in quarantine under this number.
+    Lost {
+        quarantine: u64,
+    },
 }
 
 impl Record for RowRecord {

@@ -226,7 +226,7 @@ impl<'a> ser::Serializer for Canonical<'a> {
                     .into(),
             ));
         }
-        Ok(Entries { out: self.out, key: Vec::new(), entries: Vec::new() })
+        Ok(Entries { out: self.out, key: Vec::new(), held: Vec::new() })
     }
 
     fn serialize_struct(self, name: &'static str, _len: usize) -> Result<Fields<'a>, Refusal> {
@@ -283,7 +283,9 @@ impl ser::SerializeSeq for Elements<'_> {
                     elements.sort_unstable();
                 }
                 varint(out, elements.len() as u128);
-                elements.iter().for_each(|element| out.extend_from_slice(element));
+                for element in &elements {
+                    out.extend_from_slice(element);
+                }
                 Ok(())
             }
         }
@@ -298,7 +300,7 @@ fn wrong_length() -> Refusal {
 struct Entries<'a> {
     out: &'a mut Vec<u8>,
     key: Vec<u8>,
-    entries: Vec<(Vec<u8>, Vec<u8>)>,
+    held: Vec<(Vec<u8>, Vec<u8>)>,
 }
 
 impl ser::SerializeMap for Entries<'_> {
@@ -313,14 +315,14 @@ impl ser::SerializeMap for Entries<'_> {
     fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Refusal> {
         let mut bytes = Vec::new();
         write(value, &mut bytes)?;
-        self.entries.push((std::mem::take(&mut self.key), bytes));
+        self.held.push((std::mem::take(&mut self.key), bytes));
         Ok(())
     }
 
     fn end(mut self) -> Result<(), Refusal> {
-        self.entries.sort_unstable();
-        varint(self.out, self.entries.len() as u128);
-        for (key, value) in &self.entries {
+        self.held.sort_unstable();
+        varint(self.out, self.held.len() as u128);
+        for (key, value) in &self.held {
             self.out.extend_from_slice(key);
             self.out.extend_from_slice(value);
         }

@@ -8,8 +8,6 @@ mod codec;
 mod frame;
 mod payload;
 
-pub(crate) use codec::{
-    Bytes, DecodeError, EncodeError, PAYLOAD_BYTES_MAX, decode, encode, encode_guarded,
-};
+pub(crate) use codec::{Bytes, EncodeError, PAYLOAD_BYTES_MAX, decode, encode};
 pub(crate) use frame::{Header, open as open_frame, seal};
 pub(crate) use payload::Payload;

@@ -10,13 +10,14 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::expire::forget_expired;
-use super::tx::{Tx, check_key, store_value, typed, unstorable};
+use super::tx::{Tx, check_key, row_value, store_value, typed, unstorable};
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::RunName;
 use crate::ledger::{
-    ExpiryRecord, Key, KeyRecord, KeyState, Position, RowRecord, RunRecord, SchemaRecord,
-    Versioned, check_schema, expiry_entry, expiry_key, row_key, run_key, schema_key, step_key,
+    ExpiryRecord, Key, KeyRecord, KeyState, Position, QuarantineRecord, RowRecord, RunRecord,
+    SchemaRecord, Versioned, check_schema, expiry_entry, expiry_key, row_key, run_key, schema_key,
+    step_key,
 };
 use crate::record::Payload;
 use crate::store::{Hold, HoldKind, Plan, Read, Store, Table, row_name};
@@ -108,6 +109,7 @@ where
         record.epoch = plan.epoch();
         (record, state)
     } else {
+        refuse_quarantined(plan, name)?;
         let state = S::default();
         let record = RunRecord {
             position: Position::Start,
@@ -123,6 +125,22 @@ where
     };
     plan.put(key, &record)?;
     Ok((record, state))
+}
+
+/// A run whose record is in quarantine does not begin anew unless somebody drops it from there.
+fn refuse_quarantined(plan: &Plan<'_>, name: &RunName) -> Result<()> {
+    for (key, row) in plan.scan(Table::Quarantine, &[], &[], usize::MAX)? {
+        let record = plan.parse::<QuarantineRecord>(&key, &row)?;
+        if record.table == Table::Runs.id() && record.key.0 == run_key(name) {
+            let number = key.as_slice().try_into().map_or(0, u64::from_be_bytes);
+            return Err(Error::damaged(format!(
+                "the run \"{name}\" was damaged ({}), and is number {number} in quarantine: \
+                 restore it, or drop it from there to begin the run anew",
+                record.reason
+            )));
+        }
+    }
+    Ok(())
 }
 
 fn schema_of(plan: &Plan<'_>, id: u32) -> Result<SchemaRecord> {
@@ -178,7 +196,7 @@ where
         let done = store.commit(|plan| {
             forget_expired(plan)?;
             let mut draft = Draft::of(undo.run);
-            let done = draft.step(plan, key, position, work)?;
+            let done = draft.step(plan, &key, position, work)?;
             draft.finish(plan, undo.run)?;
             undo.armed = false;
             Ok(done)
@@ -203,7 +221,7 @@ where
             let mut draft = Draft::of(undo.run);
             let mut done = Vec::new();
             for (key, position, item) in items {
-                done.push(draft.step(plan, key.into(), position.into(), |tx| work(tx, item))?);
+                done.push(draft.step(plan, &key.into(), position.into(), |tx| work(tx, item))?);
             }
             draft.finish(plan, undo.run)?;
             undo.armed = false;
@@ -270,7 +288,7 @@ impl<S> Run<S> {
     pub fn get<T: Serialize + DeserializeOwned>(&self, key: impl AsRef<[u8]>) -> Result<Option<T>> {
         let key = row_key(&self.name, key.as_ref());
         let row = self.store.read()?.record::<RowRecord>(&key)?;
-        row.map(|row| typed(&row.value, || row_name(Table::Rows, &key))).transpose()
+        row.map(|row| row_value(&row, &key)).transpose()
     }
 }
 
@@ -327,14 +345,14 @@ where
     fn step<R: Serialize + DeserializeOwned>(
         &mut self,
         plan: &mut Plan<'_>,
-        key: Key,
+        key: &Key,
         position: Position,
         work: impl FnOnce(&mut Tx<'_, S>) -> Result<R>,
     ) -> Result<Done<R>> {
         check_key(plan, &key.bytes)?;
         let row = step_key(&self.name, &key.bytes);
         if let Some(record) = plan.record::<KeyRecord>(&row)? {
-            return repeated(&record, &key, &row);
+            return repeated(&record, key, &row);
         }
         let position = self.position.advance(position)?;
         let mut tx = Tx::new(plan, &self.name, std::mem::take(&mut self.state));
@@ -342,7 +360,7 @@ where
         let (state, wants) = tx.into_parts();
         self.state = state;
         wants.write(plan)?;
-        settle_key(plan, row, &key, store_value(plan, &outcome)?)?;
+        settle_key(plan, row, key, store_value(plan, &outcome)?)?;
         self.position = position;
         self.steps += 1;
         Ok(Done::Fresh(outcome))
@@ -352,7 +370,7 @@ where
     fn finish(self, plan: &mut Plan<'_>, run: &mut Run<S>) -> Result<()> {
         if self.steps > run.record.steps {
             let state = Payload::of(&self.state).map_err(|error| unstorable(&error))?;
-            plan.check_value(state.bytes().len(), plan.limits().value_bytes)?;
+            plan.check_value(state.bytes().len())?;
             let record = RunRecord {
                 position: self.position,
                 steps: self.steps,

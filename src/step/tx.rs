@@ -74,7 +74,7 @@ impl<S> Tx<'_, S> {
     ) -> Result<()> {
         check_key(self.plan, key.as_ref())?;
         let value = store_value(self.plan, value)?;
-        self.wants.rows.insert(row_key(self.run, key.as_ref()), Some(RowRecord { value }));
+        self.wants.rows.insert(row_key(self.run, key.as_ref()), Some(RowRecord::Value(value)));
         Ok(())
     }
 
@@ -99,7 +99,7 @@ impl<S> Tx<'_, S> {
             Some(row) => row.clone(),
             None => self.plan.record::<RowRecord>(&key)?,
         };
-        row.map(|row| typed(&row.value, || row_name(Table::Rows, &key))).transpose()
+        row.map(|row| row_value(&row, &key)).transpose()
     }
 
     /// The time of this step, by the store's clock.
@@ -157,7 +157,7 @@ pub(super) fn store_value<T: Serialize + DeserializeOwned>(
     value: &T,
 ) -> Result<Payload> {
     let payload = Payload::of(value).map_err(|error| unstorable(&error))?;
-    plan.check_value(payload.bytes().len(), plan.limits().value_bytes)?;
+    plan.check_value(payload.bytes().len())?;
     Ok(payload)
 }
 
@@ -177,6 +177,17 @@ pub(super) fn typed<T: Serialize + DeserializeOwned>(
         )
         .with_source(error)
     })
+}
+
+/// The value of a row of the user's own.
+pub(super) fn row_value<T: Serialize + DeserializeOwned>(row: &RowRecord, key: &[u8]) -> Result<T> {
+    match row {
+        RowRecord::Value(value) => typed(value, || row_name(Table::Rows, key)),
+        RowRecord::Lost { quarantine } => Err(Error::damaged(format!(
+            "{} was damaged, and is number {quarantine} in quarantine: write it again, or remove it",
+            row_name(Table::Rows, key)
+        ))),
+    }
 }
 
 pub(super) fn check_key(plan: &Plan<'_>, key: &[u8]) -> Result<()> {

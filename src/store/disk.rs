@@ -223,7 +223,9 @@ impl Shadow {
         let start = page * SHADOW_PAGE;
         let mut bytes = vec![0; usize::try_from(SHADOW_PAGE).unwrap_or(4096)];
         let have = state.from_below.saturating_sub(start).min(SHADOW_PAGE);
-        if let Some(part) = usize::try_from(have).ok().and_then(|have| bytes.get_mut(..have)) {
+        if have > 0
+            && let Some(part) = usize::try_from(have).ok().and_then(|have| bytes.get_mut(..have))
+        {
             self.below.read(start, part)?;
         }
         Ok(bytes.into())
@@ -299,7 +301,7 @@ impl Disk for Shadow {
         state.from_below = state.from_below.min(len);
         let last = len.div_ceil(SHADOW_PAGE);
         state.pages.split_off(&last);
-        if len % SHADOW_PAGE != 0
+        if !len.is_multiple_of(SHADOW_PAGE)
             && let Some(page) = state.pages.get_mut(&(len / SHADOW_PAGE))
             && let Ok(keep) = usize::try_from(len % SHADOW_PAGE)
             && let Some(cut) = page.get_mut(keep..)

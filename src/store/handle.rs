@@ -12,7 +12,7 @@ use super::head::Unclean;
 use super::held::{Hold, HoldKind};
 use super::lock::LockFile;
 use super::open::unclean_prefix;
-use super::options::{Limits, Options};
+use super::options::Options;
 use super::plan::Plan;
 use super::snapshot::{Read, Snapshot};
 use super::tables::Table;
@@ -201,10 +201,6 @@ impl Store {
     /// The durable state.
     pub(crate) fn read(&self) -> Result<Arc<Snapshot>> {
         self.inner.committer.read()
-    }
-
-    pub(crate) fn limits(&self) -> Limits {
-        self.inner.committer.limits
     }
 
     /// Takes a name that only one holder in this process can have.

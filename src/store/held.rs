@@ -13,13 +13,15 @@ pub(crate) enum HoldKind {
 }
 
 #[derive(Debug, Clone, Default)]
-pub(super) struct Held(Arc<Mutex<HashSet<(HoldKind, Box<[u8]>)>>>);
+pub(super) struct Held(Arc<Mutex<HashSet<Name>>>);
+
+type Name = (HoldKind, Box<[u8]>);
 
 /// Holds a name until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Hold {
     held: Held,
-    name: (HoldKind, Box<[u8]>),
+    name: Name,
 }
 
 impl Held {

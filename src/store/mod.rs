@@ -10,12 +10,14 @@ mod group;
 mod handle;
 mod head;
 mod held;
+mod inspect;
 mod integrity;
 mod lock;
 mod open;
 mod options;
 mod place;
 mod plan;
+mod rebuild;
 mod snapshot;
 mod tables;
 
@@ -24,8 +26,10 @@ pub use handle::{Resolution, Store};
 pub use options::{Durability, Limits, Options, Reopen};
 
 pub(crate) use held::{Hold, HoldKind};
+pub(crate) use inspect::Inspection;
 pub(crate) use integrity::Sum;
 pub(crate) use plan::Plan;
+pub(crate) use rebuild::{Rebuild, rebuild};
 
-pub(crate) use snapshot::{Read, Row, frame_of, row_name};
+pub(crate) use snapshot::{Read, frame_of, row_name};
 pub(crate) use tables::{META_HEAD, Record, Table};

@@ -189,7 +189,7 @@ impl Plan<'_> {
     /// `LimitExceeded` when the key, the record or the number of rows is over its limit.
     pub(crate) fn put<T: Record>(&mut self, key: Vec<u8>, record: &T) -> Result<()> {
         let payload = encode(record).map_err(|error| refused(&error))?;
-        self.check_value(payload.len(), own_record_limit(self.frame.limits.value_bytes))?;
+        check_len(payload.len(), own_record_limit(self.frame.limits.value_bytes))?;
         let row = seal(T::TABLE.id(), &key, Header::own(T::VERSION), &payload);
         self.write(T::TABLE, key, Some(row))
     }
@@ -209,17 +209,9 @@ impl Plan<'_> {
         self.writes.append(T::TABLE, key, Header::own(T::VERSION), bytes);
     }
 
-    pub(crate) fn check_value(&self, len: usize, limit: usize) -> Result<()> {
-        if len <= limit {
-            return Ok(());
-        }
-        Err(Error::new(
-            ErrorKind::LimitExceeded,
-            format!(
-                "a value of {len} bytes is over the limit of {limit}: store less, or raise \
-                 `Limits::value_bytes`. Nothing was written"
-            ),
-        ))
+    /// Refuses a value of the user's that is too large.
+    pub(crate) fn check_value(&self, len: usize) -> Result<()> {
+        check_len(len, self.frame.limits.value_bytes)
     }
 
     fn write(&mut self, table: Table, key: Vec<u8>, value: Option<Vec<u8>>) -> Result<()> {
@@ -296,6 +288,19 @@ impl Read for Plan<'_> {
     fn value_limit(&self) -> usize {
         self.frame.limits.value_bytes
     }
+}
+
+fn check_len(len: usize, limit: usize) -> Result<()> {
+    if len <= limit {
+        return Ok(());
+    }
+    Err(Error::new(
+        ErrorKind::LimitExceeded,
+        format!(
+            "a value of {len} bytes is over the limit of {limit}: store less, or raise \
+             `Limits::value_bytes`. Nothing was written"
+        ),
+    ))
 }
 
 /// A value that cannot be written as it is.

@@ -83,10 +83,18 @@ pub(crate) fn row_name(table: Table, key: &[u8]) -> String {
     let shown = key.get(..SHOWN).unwrap_or(key);
     let text: Cow<'_, str> = match std::str::from_utf8(shown) {
         Ok(text) if text.chars().all(|c| !c.is_control()) => format!("\"{text}\"").into(),
-        _ => shown.iter().map(|byte| format!("{byte:02x}")).collect::<String>().into(),
+        _ => hex(shown).into(),
     };
     let cut = if shown.len() < key.len() { "…" } else { "" };
     format!("the row {text}{cut} of table {}", table.name())
+}
+
+fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write;
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 type Rows = ReadOnlyTable<&'static [u8], &'static [u8]>;
@@ -132,6 +140,28 @@ impl Snapshot {
                 if !key.value().starts_with(prefix) || !each(key.value(), value.value()) {
                     break;
                 }
+            }
+            Ok(())
+        })
+    }
+}
+
+impl Snapshot {
+    /// Calls `each` for the rows behind `after`, from the last one on.
+    pub(super) fn walk_back(
+        &self,
+        table: Table,
+        after: Option<&[u8]>,
+        each: &mut impl FnMut(&[u8], &[u8]),
+    ) -> Result<()> {
+        shielded("walk a table backwards", || {
+            let rows = self.rows(table)?.range::<&[u8]>(..).map_err(storage_error)?;
+            for row in rows.rev() {
+                let (key, value) = row.map_err(storage_error)?;
+                if after.is_some_and(|after| key.value() <= after) {
+                    break;
+                }
+                each(key.value(), value.value());
             }
             Ok(())
         })

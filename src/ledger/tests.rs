@@ -1,0 +1,152 @@
+//! Golden files: the bytes of every record of the ledger, fixed for good. A difference means that
+//! stores in the field would be misread: raise the record's `VERSION` and read both.
+
+use std::fmt::Write;
+use std::fs;
+use std::path::Path;
+
+use super::*;
+use crate::clock::Timestamp;
+use crate::id::{CommitSeq, Epoch, ExternalId, Fingerprint, Incarnation, IntentId, StoreId, Topic};
+use crate::id::{RunName, Scope};
+use crate::record::{Bytes, Header, Payload, decode, encode, open_frame, seal};
+use crate::store::Record;
+
+/// Compares with `tests/golden/<name>.hex`; writes it when `MILEPOST_BLESS` is set, which is for a
+/// *new* record only.
+fn golden<T: Record + PartialEq + std::fmt::Debug>(name: &str, key: &[u8], record: &T) {
+    let row = seal(T::TABLE.id(), key, Header::own(T::VERSION), &encode(record).unwrap());
+    let mut text = format!("key {}\nrow ", hex(key));
+    text.push_str(&hex(&row));
+    text.push('\n');
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/golden/{name}.hex"));
+    if std::env::var_os("MILEPOST_BLESS").is_some() && !path.exists() {
+        fs::write(&path, &text).unwrap();
+    }
+    let kept = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{name}: {error}"));
+    assert_eq!(text, kept, "{name} is no longer written as it was");
+    let frame = open_frame(T::TABLE.id(), key, &row, 1 << 20).unwrap();
+    assert_eq!(&decode::<T>(frame.payload).unwrap(), record);
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        write!(text, "{byte:02x}").unwrap();
+        text
+    })
+}
+
+fn at(ms: u64) -> Timestamp {
+    Timestamp::from_ms(ms)
+}
+
+fn run() -> RunName {
+    RunName::new("btc-5m").unwrap()
+}
+
+fn intent() -> IntentId {
+    IntentId::new(Topic::new("orders").unwrap(), 300)
+}
+
+#[test]
+fn every_record_is_written_as_it_always_was() {
+    let payload = Payload::of(&(7u64, "seven".to_owned())).unwrap();
+    golden(
+        "run",
+        &run_key(&run()),
+        &RunRecord {
+            position: Position::Index(300),
+            steps: 301,
+            schema: 1,
+            state: payload.clone(),
+            epoch: Epoch::new(4),
+            recovery_attempts: 2,
+            created: at(1_767_225_600_000),
+            changed: at(1_767_225_700_000),
+        },
+    );
+    let key = |state, ttl_ms, deadline| KeyRecord {
+        state,
+        fingerprint: Some(Fingerprint::of_bytes(b"request")),
+        epoch: Epoch::new(4),
+        changed: at(1_767_225_600_000),
+        ttl_ms,
+        deadline,
+    };
+    let scope = Scope::new("payments").unwrap();
+    golden(
+        "key-done",
+        &step_key(&run(), b"bar-300"),
+        &key(
+            KeyState::Done { outcome: payload.clone() },
+            Some(86_400_000),
+            Some(at(1_767_312_000_000)),
+        ),
+    );
+    golden("key-in-flight", &open_claim_key(&scope, b"p-1"), &key(KeyState::InFlight, None, None));
+    golden(
+        "key-in-doubt",
+        &open_claim_key(&scope, b"p-1"),
+        &key(KeyState::InDoubt { why: "timeout".into() }, None, None),
+    );
+    golden(
+        "key-lost",
+        &settled_claim_key(&scope, b"p-1"),
+        &key(KeyState::Lost { quarantine: 9 }, None, None),
+    );
+    golden(
+        "intent",
+        &intent_key(&intent(), true),
+        &IntentRecord {
+            stage: Stage::Confirmed { outcome: Some(payload.clone()), by: SettledBy::Probe },
+            payload: Some(payload.clone()),
+            external_id: ExternalId::derive(StoreId::fixed(), Incarnation::new(1), &intent()),
+            fingerprint: Fingerprint::of_bytes(b"order"),
+            run: Some(run()),
+            epoch: Epoch::new(4),
+            created: at(1_767_225_600_000),
+            changed: at(1_767_225_700_000),
+            attempts: 2,
+            probed: 1,
+        },
+    );
+    golden(
+        "schema",
+        &schema_key(1),
+        &SchemaRecord { name: "momentum".into(), version: 3, first_seen: at(1_767_225_600_000) },
+    );
+    golden("row", &row_key(&run(), b"fees"), &RowRecord::Value(payload));
+    golden("row-lost", &row_key(&run(), b"fees"), &RowRecord::Lost { quarantine: 9 });
+    golden(
+        "quarantine",
+        &quarantine_key(9),
+        &QuarantineRecord {
+            table: 5,
+            key: Bytes(b"key".to_vec()),
+            bytes: Bytes(vec![1, 2, 3]),
+            reason: "checksum".into(),
+            at: at(1_767_225_600_000),
+            epoch: Epoch::new(4),
+        },
+    );
+    golden(
+        "audit",
+        &audit_key(10),
+        &AuditRecord {
+            intent: intent(),
+            action: AuditAction::Resend,
+            note: "asked the desk by phone".into(),
+            at: at(1_767_225_600_000),
+            epoch: Epoch::new(4),
+        },
+    );
+}
+
+#[test]
+fn every_key_of_the_expiry_index_is_written_as_it_always_was() {
+    assert_eq!(
+        hex(&expiry_key(at(1_767_312_000_001), CommitSeq::new(258))),
+        "0000000069570a810000000000000102"
+    );
+    assert_eq!(hex(&expiry_entry(b"key")), "03006b6579");
+}

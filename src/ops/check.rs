@@ -1,0 +1,106 @@
+//! What a row must be, table by table: its frame, its layout, and that it stands where it belongs.
+
+use crate::error::Result;
+use crate::ledger::{
+    AuditRecord, IntentRecord, KeyRecord, KeyState, OPEN_CLAIMS, OUTSTANDING, QuarantineRecord,
+    RowRecord, RunRecord, SchemaRecord, expiry_due, expiry_entries, expiry_second, intent_of_key,
+};
+use crate::store::{Read, Sum, Table, frame_of};
+
+/// Why a row is not what the store wrote; `None` if it is.
+pub(super) fn fault_of(rows: &impl Read, table: Table, key: &[u8], bytes: &[u8]) -> Option<String> {
+    match check(rows, table, key, bytes) {
+        Ok(fault) => fault,
+        Err(error) => Some(error.to_string()),
+    }
+}
+
+fn check(rows: &impl Read, table: Table, key: &[u8], bytes: &[u8]) -> Result<Option<String>> {
+    let misplaced = |is: bool, what: &str| is.then(|| format!("it {what}"));
+    Ok(match table {
+        Table::Meta => {
+            // Their layouts are checked where they are read: when the store is opened.
+            frame_of(table, key, bytes, rows.value_limit())?;
+            None
+        }
+        Table::Schemas => {
+            rows.parse::<SchemaRecord>(key, bytes)?;
+            misplaced(key.len() != 4, "has no schema's number")
+        }
+        Table::Runs => {
+            let run = rows.parse::<RunRecord>(key, bytes)?;
+            let schema = rows.get(Table::Schemas, &run.schema.to_be_bytes())?;
+            misplaced(schema.is_none(), "was written under a schema that is missing")
+        }
+        Table::Keys => {
+            let record = rows.parse::<KeyRecord>(key, bytes)?;
+            let open = matches!(record.state, KeyState::InFlight | KeyState::InDoubt { .. });
+            misplaced(open != key.starts_with(OPEN_CLAIMS), "stands among the wrong keys")
+        }
+        Table::Expiry => {
+            let (_, payload) = frame_of(table, key, bytes, rows.value_limit())?;
+            let cut = expiry_entries(payload).any(|entry| entry.is_none());
+            misplaced(cut || expiry_due(key).is_none(), "is cut short")
+        }
+        Table::Intents => {
+            let record = rows.parse::<IntentRecord>(key, bytes)?;
+            let settled = !key.starts_with(OUTSTANDING);
+            let wrong = record.stage.is_settled() != settled || intent_of_key(key).is_none();
+            misplaced(wrong, "stands among the wrong intents")
+        }
+        Table::Quarantine => {
+            rows.parse::<QuarantineRecord>(key, bytes)?;
+            misplaced(key.len() != 8, "has no number")
+        }
+        Table::Rows => {
+            rows.parse::<RowRecord>(key, bytes)?;
+            None
+        }
+        Table::Audit => {
+            rows.parse::<AuditRecord>(key, bytes)?;
+            None
+        }
+    })
+}
+
+/// Both sides of the expiry index, as order-free sums: what the keys say, and what the index lists.
+#[derive(Default)]
+pub(super) struct ExpiryIndex {
+    keys: Sum,
+    listed: Sum,
+}
+
+impl ExpiryIndex {
+    /// Takes in a row that was found to be sound.
+    pub(super) fn take_in(&mut self, rows: &impl Read, table: Table, key: &[u8], bytes: &[u8]) {
+        match table {
+            Table::Keys => {
+                let record = rows.parse::<KeyRecord>(key, bytes).ok();
+                if let Some(deadline) = record.and_then(|record| record.deadline) {
+                    let second = expiry_second(deadline).to_be_bytes();
+                    self.keys.add(Table::Expiry, key, &second);
+                }
+            }
+            Table::Expiry => {
+                let Ok((_, payload)) = frame_of(table, key, bytes, rows.value_limit()) else {
+                    return;
+                };
+                let second = key.get(..8).unwrap_or_default();
+                for entry in expiry_entries(payload).flatten() {
+                    self.listed.add(Table::Expiry, entry, second);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// What is wrong with the index; `None` if it lists exactly the keys that expire.
+    pub(super) fn fault(&self) -> Option<String> {
+        (self.keys != self.listed).then(|| {
+            format!(
+                "{} keys expire, and the expiry index lists {} which are not all the same",
+                self.keys.count, self.listed.count
+            )
+        })
+    }
+}

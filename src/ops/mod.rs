@@ -1,0 +1,11 @@
+//! Looking after a store: is it whole, what is wrong with it, and how it is put right.
+
+mod check;
+mod quarantine;
+mod repair;
+mod stand_in;
+mod verify;
+
+pub use quarantine::{Quarantine, Quarantined};
+pub use repair::{Repair, RepairOptions, repair};
+pub use verify::{DamagedRow, TableCheck, Verification, verify};

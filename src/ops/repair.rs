@@ -1,0 +1,191 @@
+//! `repair`: a new file out of everything that can be read. What cannot goes to quarantine, and the
+//! damaged file is kept.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use super::check::fault_of;
+use super::stand_in::{StandIn, stand_in, stand_in_place};
+use super::verify::{Verification, look};
+use crate::clock::Timestamp;
+use crate::error::{Error, Result};
+use crate::ledger::{
+    ExpiryRecord, KeyRecord, QuarantineRecord, expiry_entry, expiry_key_of_second, expiry_second,
+    quarantine_key,
+};
+use crate::record::Bytes;
+use crate::store::{Inspection, Options, Read, Rebuild, Table, rebuild};
+
+/// What a repair may do.
+#[derive(Debug, Clone, Default)]
+pub struct RepairOptions {
+    options: Options,
+    accept_missing_rows: bool,
+}
+
+impl RepairOptions {
+    /// Repairs only what can be repaired without forgetting anything.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Cache and clock to work with.
+    #[must_use]
+    pub fn options(mut self, options: Options) -> Self {
+        self.options = options;
+        self
+    }
+
+    /// Goes on even if rows are missing that the accumulators know of. A missing key counts as new:
+    /// a request that was carried out may be carried out again. Restore a copy instead, if there is
+    /// one, or reconcile with the receiver before anything is sent.
+    #[must_use]
+    pub fn accept_missing_rows(mut self) -> Self {
+        self.accept_missing_rows = true;
+        self
+    }
+}
+
+/// What a repair came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Repair {
+    /// What was found before it.
+    pub found: Verification,
+    /// Rows that went to quarantine.
+    pub quarantined: u64,
+    /// Rows that are missing, and were not found again.
+    pub missing: u64,
+    /// Where the damaged file is kept; `None` if nothing was wrong and nothing was changed.
+    pub kept: Option<PathBuf>,
+}
+
+/// Repairs the store at `path`, which nobody may have open. Everything that can be read goes into a
+/// new file, which then takes the place of the damaged one; the damaged one is kept beside it as
+/// `<store>.damaged-<time>`. When it returns, that is durable; a crash before leaves all as it was.
+///
+/// What cannot be read goes to quarantine with key, bytes and reason. A damaged key still counts as
+/// seen; a damaged intent is in doubt; a run whose record is damaged is not begun anew before
+/// somebody drops it from quarantine; a damaged row of your own is an error when it is read.
+///
+/// # Errors
+/// `NotFound`, `Invalid` or `Locked`, as for opening it; `Damaged` if nothing of it can be read, or
+/// rows are missing and that was not accepted; `Io` or `NoSpace`. Nothing was changed then.
+pub fn repair(path: impl AsRef<Path>, options: &RepairOptions) -> Result<Repair> {
+    let inspection = Inspection::of_path(path.as_ref(), &options.options)?;
+    let found = look(&inspection);
+    if found.is_sound() {
+        return Ok(Repair { found, quarantined: 0, missing: 0, kept: None });
+    }
+    if !inspection.is_readable() {
+        return Err(Error::damaged(format!(
+            "nothing of {} can be read ({}): restore a copy. Nothing was changed",
+            path.as_ref().display(),
+            found.pages.as_deref().unwrap_or("no reason given")
+        )));
+    }
+    let missing = missing_rows(&found);
+    if missing.is_none_or(|missing| missing > 0) && !options.accept_missing_rows {
+        return Err(Error::damaged(format!(
+            "{} of {} cannot be found again: a missing key would count as new. Restore a copy; or \
+             reconcile with your receivers, then repair with `accept_missing_rows`. Nothing was \
+             changed",
+            missing.map_or_else(
+                || "an unknown number of rows".to_owned(),
+                |missing| format!("{missing} rows")
+            ),
+            path.as_ref().display()
+        )));
+    }
+    let mut quarantined = 0;
+    let kept = rebuild(inspection, &options.options, |inspection, new| {
+        let mut work = Work {
+            inspection,
+            new,
+            quarantined: 0,
+            now: options.options.now(),
+            expiry: BTreeMap::new(),
+        };
+        work.copy_all()?;
+        quarantined = work.quarantined;
+        Ok(())
+    })?;
+    Ok(Repair { found, quarantined, missing: missing.unwrap_or(0), kept: Some(kept) })
+}
+
+/// How many rows are missing; `None` if nobody can say. The expiry index is made anew, so what is
+/// missing of it does not count.
+fn missing_rows(found: &Verification) -> Option<u64> {
+    let tables = found.tables.iter().filter(|table| table.name != Table::Expiry.name());
+    tables.map(|table| table.rows_expected.map(|_| table.missing_rows())).sum()
+}
+
+struct Work<'a> {
+    inspection: &'a Inspection,
+    new: &'a mut Rebuild,
+    quarantined: u64,
+    now: Timestamp,
+    /// The expiry index as the keys give it.
+    expiry: BTreeMap<u64, Vec<u8>>,
+}
+
+impl Work<'_> {
+    fn copy_all(&mut self) -> Result<()> {
+        for table in Table::ALL {
+            if table == Table::Expiry {
+                continue;
+            }
+            let mut outcome = Ok(());
+            self.inspection.walk(table, |key, bytes| {
+                if outcome.is_ok() {
+                    outcome = self.see_to(table, key, bytes);
+                }
+            });
+            outcome?;
+        }
+        for (second, entries) in std::mem::take(&mut self.expiry) {
+            self.new.put_payload::<ExpiryRecord>(&expiry_key_of_second(second), &entries)?;
+        }
+        Ok(())
+    }
+
+    fn see_to(&mut self, table: Table, key: &[u8], bytes: &[u8]) -> Result<()> {
+        let Some(rows) = self.inspection.rows() else { return Ok(()) };
+        if let Some(reason) = fault_of(rows, table, key, bytes) {
+            return self.quarantine(table, key, bytes, reason);
+        }
+        if table == Table::Keys
+            && let Some(deadline) = rows.parse::<KeyRecord>(key, bytes)?.deadline
+        {
+            let entries = self.expiry.entry(expiry_second(deadline)).or_default();
+            entries.extend(expiry_entry(key));
+        }
+        self.new.copy(table, key, bytes)
+    }
+
+    fn quarantine(&mut self, table: Table, key: &[u8], bytes: &[u8], reason: String) -> Result<()> {
+        let number = self.new.take_id();
+        let record = QuarantineRecord {
+            table: table.id(),
+            key: Bytes(key.to_vec()),
+            bytes: Bytes(bytes.to_vec()),
+            reason,
+            at: self.now,
+            epoch: self.inspection.epoch(),
+        };
+        self.new.put(&quarantine_key(number), &record)?;
+        self.quarantined += 1;
+        self.put_stand_in(table, key, number)
+    }
+
+    fn put_stand_in(&mut self, table: Table, key: &[u8], number: u64) -> Result<()> {
+        let place = stand_in_place(table, key);
+        match stand_in(self.inspection, table, key, number, self.now) {
+            Some(StandIn::Key(record)) => self.new.put(&place, &record),
+            Some(StandIn::Intent(record)) => self.new.put(&place, &*record),
+            Some(StandIn::Row(record)) => self.new.put(&place, &record),
+            None => Ok(()),
+        }
+    }
+}

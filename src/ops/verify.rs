@@ -1,0 +1,181 @@
+//! `verify`: is everything that was written still there, and still what was written?
+
+use std::fmt;
+use std::path::Path;
+
+use super::check::{ExpiryIndex, fault_of};
+use crate::error::Result;
+use crate::store::{Inspection, META_HEAD, Options, Store, Sum, Table, row_name};
+
+/// The most damaged rows of one table that are named; the rest are counted.
+const NAMED: usize = 100;
+
+/// What a verification found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Verification {
+    /// What the storage engine's own check of every page found, if anything.
+    pub pages: Option<String>,
+    /// Whether the head row, which carries the accumulators, could be read.
+    pub head_readable: bool,
+    /// Each table.
+    pub tables: Vec<TableCheck>,
+    /// What is wrong with an index against its table.
+    pub indexes: Vec<String>,
+}
+
+/// One table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TableCheck {
+    /// Its name.
+    pub name: &'static str,
+    /// Rows that were found.
+    pub rows: u64,
+    /// Rows there should be; `None` if the accumulators cannot be read.
+    pub rows_expected: Option<u64>,
+    /// Whether count and sum of the rows are what the accumulator says: a row that is missing, or
+    /// was changed together with its checksum, is found by this alone.
+    pub sum_matches: bool,
+    /// How many rows are damaged.
+    pub damaged_rows: u64,
+    /// The first hundred of them.
+    pub damaged: Vec<DamagedRow>,
+    /// Why part of the table could not be reached, if so.
+    pub unreachable: Option<String>,
+}
+
+/// One row that is not what was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct DamagedRow {
+    /// Table and key.
+    pub row: String,
+    /// What is wrong with it.
+    pub reason: String,
+}
+
+/// Verifies the store at `path`, which nobody may have open: every page, every frame, every record,
+/// every accumulator, every index. Nothing of it is changed.
+///
+/// # Errors
+/// `NotFound`, `Invalid` or `Locked`, as for opening it; `Io` if it cannot be read. Damage is not an
+/// error here, it is what the verification tells.
+pub fn verify(path: impl AsRef<Path>, options: &Options) -> Result<Verification> {
+    Ok(look(&Inspection::of_path(path.as_ref(), options)?))
+}
+
+impl Store {
+    /// Verifies this open store from the disk up: every page, every frame, every record, every
+    /// accumulator, every index. Nothing is changed; steps wait for it.
+    ///
+    /// # Errors
+    /// `Invalid` when the store was closed or from inside a step's closure; `Io` if it cannot be
+    /// read. Damage is not an error here, it is what the verification tells.
+    pub fn verify(&self) -> Result<Verification> {
+        Inspection::of_store(self, |inspection| Ok(look(inspection)))
+    }
+}
+
+impl Verification {
+    /// Whether nothing is wrong.
+    #[must_use]
+    pub fn is_sound(&self) -> bool {
+        self.pages.is_none()
+            && self.head_readable
+            && self.indexes.is_empty()
+            && self.tables.iter().all(TableCheck::is_sound)
+    }
+}
+
+impl TableCheck {
+    /// Whether nothing is wrong with this table.
+    #[must_use]
+    pub fn is_sound(&self) -> bool {
+        self.sum_matches && self.damaged_rows == 0 && self.unreachable.is_none()
+    }
+
+    /// How many rows there should be and are not.
+    #[must_use]
+    pub fn missing_rows(&self) -> u64 {
+        self.rows_expected.map_or(0, |expected| expected.saturating_sub(self.rows))
+    }
+}
+
+/// Reads everything there is.
+pub(super) fn look(inspection: &Inspection) -> Verification {
+    let mut index = ExpiryIndex::default();
+    let tables =
+        Table::ALL.into_iter().map(|table| look_at(inspection, table, &mut index)).collect();
+    Verification {
+        pages: inspection.pages.clone(),
+        head_readable: inspection.expected(Table::Meta).is_some(),
+        tables,
+        indexes: index.fault().into_iter().collect(),
+    }
+}
+
+fn look_at(inspection: &Inspection, table: Table, index: &mut ExpiryIndex) -> TableCheck {
+    let mut found = Sum::default();
+    let mut damaged = Vec::new();
+    let mut damaged_rows = 0;
+    let unreachable = inspection.walk(table, |key, bytes| {
+        if !(table == Table::Meta && key == META_HEAD) {
+            found.add(table, key, bytes);
+        }
+        let Some(rows) = inspection.rows() else { return };
+        match fault_of(rows, table, key, bytes) {
+            None => index.take_in(rows, table, key, bytes),
+            Some(reason) => {
+                damaged_rows += 1;
+                if damaged.len() < NAMED {
+                    damaged.push(DamagedRow { row: row_name(table, key), reason });
+                }
+            }
+        }
+    });
+    let expected = inspection.expected(table);
+    TableCheck {
+        name: table.name(),
+        rows: found.count,
+        rows_expected: expected.map(|sum| sum.count),
+        sum_matches: expected == Some(found),
+        damaged_rows,
+        damaged,
+        unreachable: if inspection.is_readable() {
+            unreachable
+        } else {
+            Some("the file cannot be opened".to_owned())
+        },
+    }
+}
+
+impl fmt::Display for Verification {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_sound() {
+            let rows: u64 = self.tables.iter().map(|table| table.rows).sum();
+            return write!(f, "sound: {rows} rows in {} tables", self.tables.len());
+        }
+        if let Some(pages) = &self.pages {
+            writeln!(f, "pages: {pages}")?;
+        }
+        if !self.head_readable {
+            writeln!(f, "the head row, which carries the accumulators, cannot be read")?;
+        }
+        for table in self.tables.iter().filter(|table| !table.is_sound()) {
+            writeln!(
+                f,
+                "{}: {} rows, {} damaged, {} missing{}",
+                table.name,
+                table.rows,
+                table.damaged_rows,
+                table.missing_rows(),
+                if table.sum_matches { "" } else { ", not the sum that was committed" }
+            )?;
+            for row in &table.damaged {
+                writeln!(f, "  {}: {}", row.row, row.reason)?;
+            }
+        }
+        self.indexes.iter().try_for_each(|fault| writeln!(f, "index: {fault}"))
+    }
+}

@@ -1,0 +1,132 @@
+//! Looking into a store without changing a byte of it, and without believing it: for `verify` and
+//! `repair`.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::backend::{Backend, Medium};
+use super::disk::{Disk, Shadow};
+use super::handle::Store;
+use super::head::{Head, Identity, META_IDENTITY};
+use super::integrity::Sum;
+use super::lock::LockFile;
+use super::open::{check_header, look_into, open_redb, verify_pages};
+use super::options::Options;
+use super::snapshot::{Read, Snapshot};
+use super::tables::{META_HEAD, Table};
+use crate::error::{Error, Result};
+use crate::id::{Epoch, ExternalId, IntentId};
+
+/// A store that is looked into. While it is, nobody else writes it.
+pub(crate) struct Inspection {
+    /// What the storage engine's own check says, if it found damage.
+    pub(crate) pages: Option<String>,
+    pub(super) identity: Option<Identity>,
+    pub(super) head: Option<Head>,
+    /// `None` if the file cannot even be opened.
+    rows: Option<Arc<Snapshot>>,
+    /// Kept open, behind the snapshot that reads from it.
+    db: Option<redb::Database>,
+    pub(super) file: Option<(PathBuf, LockFile)>,
+}
+
+impl Inspection {
+    /// Looks into the store at a path that nobody has open.
+    ///
+    /// # Errors
+    /// `NotFound`, `Invalid` or `Locked`, as for opening; never `Damaged`: that is what it tells.
+    pub(crate) fn of_path(path: &Path, options: &Options) -> Result<Self> {
+        options.check()?;
+        let (lock, medium) = look_into(path)?;
+        let mut inspection = Self::of_disk(medium.disk(), options.cache_bytes, value_limit())?;
+        inspection.file = Some((path.to_owned(), lock));
+        Ok(inspection)
+    }
+
+    /// Looks into an open store from the disk up, and has `look` see it while no commit is under
+    /// way. Only durable bytes are read, not the cache of the open handle.
+    pub(crate) fn of_store<T>(store: &Store, look: impl FnOnce(&Self) -> Result<T>) -> Result<T> {
+        let cache_bytes = 16 << 20;
+        store
+            .committer()
+            .quiesced(|_| look(&Self::of_disk(store.medium().disk(), cache_bytes, value_limit())?))
+    }
+
+    fn of_disk(disk: Arc<dyn Disk>, cache_bytes: usize, value_limit: usize) -> Result<Self> {
+        let mut inspection =
+            Self { pages: None, identity: None, head: None, rows: None, db: None, file: None };
+        match check_header(&*disk) {
+            Ok(true) => inspection.pages = said(verify_pages(disk.clone(), cache_bytes)),
+            // The storage engine verifies what a crash left behind when it opens it, below.
+            Ok(false) => {}
+            Err(error) => inspection.pages = Some(error.to_string()),
+        }
+        let shadow = Shadow::over(disk).map_err(|error| Error::io("reading the store", error))?;
+        let backend = Backend::new(Medium::Disk(Arc::new(shadow)), Arc::default());
+        let opened = open_redb(backend, cache_bytes).and_then(|(db, _)| {
+            let rows = Snapshot::take(&db, value_limit)?;
+            Ok((db, rows))
+        });
+        match opened {
+            Ok((db, rows)) => {
+                inspection.identity = rows.record(META_IDENTITY).ok().flatten();
+                inspection.head = rows.record(META_HEAD).ok().flatten();
+                inspection.rows = Some(rows);
+                inspection.db = Some(db);
+            }
+            Err(error) => {
+                inspection.pages.get_or_insert(error.to_string());
+            }
+        }
+        Ok(inspection)
+    }
+
+    /// Whether rows can be read at all.
+    pub(crate) fn is_readable(&self) -> bool {
+        self.db.is_some()
+    }
+
+    /// What the accumulators say a table holds; `None` if the head is damaged.
+    pub(crate) fn expected(&self, table: Table) -> Option<Sum> {
+        self.head.as_ref().map(|head| head.sum(table))
+    }
+
+    pub(crate) fn epoch(&self) -> Epoch {
+        self.head.as_ref().map_or_else(Epoch::default, |head| head.epoch)
+    }
+
+    pub(crate) fn external_id(&self, intent: &IntentId) -> Option<ExternalId> {
+        let (identity, head) = (self.identity.as_ref()?, self.head.as_ref()?);
+        Some(ExternalId::derive(identity.store, head.incarnation, intent))
+    }
+
+    /// The rows, to look some up.
+    pub(crate) fn rows(&self) -> Option<&Snapshot> {
+        self.rows.as_deref()
+    }
+
+    /// Calls `each` for every row of a table that can be reached, and returns why some could not.
+    /// Damage inside a table is gone around from the other end.
+    pub(crate) fn walk(&self, table: Table, mut each: impl FnMut(&[u8], &[u8])) -> Option<String> {
+        let rows = self.rows.as_ref()?;
+        let mut last = None;
+        let forward = rows.walk(table, &[], &[], |key, value| {
+            each(key, value);
+            last = Some(key.to_vec());
+            true
+        });
+        let why = said(forward)?;
+        // What was reached from the front is not visited again; a failure there was told already.
+        let _ = rows.walk_back(table, last.as_deref(), &mut each);
+        Some(why)
+    }
+}
+
+fn said(result: Result<()>) -> Option<String> {
+    result.err().map(|error| error.to_string())
+}
+
+/// The largest record any program may have written, whatever this one's own limit is.
+fn value_limit() -> usize {
+    crate::record::PAYLOAD_BYTES_MAX
+}

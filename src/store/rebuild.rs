@@ -1,0 +1,156 @@
+//! A new file out of what could be read of a damaged one. The damaged file is kept.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use super::backend::{Backend, Probe};
+use super::engine::Engine;
+use super::head::{ClockMark, FORMAT, Head, Identity, META_IDENTITY};
+use super::inspect::Inspection;
+use super::lock::{LockFile, beside};
+use super::open::{build_file, initialize, open_redb};
+use super::options::{Durability, Options, Reopen};
+use super::place::sync_folder_of;
+use super::plan::Overlay;
+use super::tables::{META_HEAD, Record, Table};
+use crate::clock::Timestamp;
+use crate::error::{Error, Result};
+use crate::id::StoreId;
+use crate::record::{Header, encode, seal};
+
+/// Rows in one commit of the new file.
+const ROWS_PER_COMMIT: usize = 10_000;
+/// Past every number that a store whose head is damaged may have given out.
+const ID_GAP: u64 = 1 << 32;
+
+/// The new file while rows go into it.
+pub(crate) struct Rebuild {
+    engine: Engine,
+    rows: Overlay,
+    count: usize,
+}
+
+impl Rebuild {
+    /// Writes one row as it is.
+    pub(crate) fn copy(&mut self, table: Table, key: &[u8], row: &[u8]) -> Result<()> {
+        // The new file has its own.
+        if table == Table::Meta && (key == META_HEAD || key == META_IDENTITY) {
+            return Ok(());
+        }
+        self.rows.set(table, key.to_vec(), Some(row.to_vec()));
+        self.count += 1;
+        if self.count >= ROWS_PER_COMMIT { self.flush() } else { Ok(()) }
+    }
+
+    /// Writes a record of ours.
+    pub(crate) fn put<T: Record>(&mut self, key: &[u8], record: &T) -> Result<()> {
+        let payload = encode(record).map_err(|error| Error::invalid(error.to_string()))?;
+        self.put_payload::<T>(key, &payload)
+    }
+
+    pub(crate) fn put_payload<T: Record>(&mut self, key: &[u8], payload: &[u8]) -> Result<()> {
+        let row = seal(T::TABLE.id(), key, Header::own(T::VERSION), payload);
+        self.copy(T::TABLE, key, &row)
+    }
+
+    /// A number that no record of the store has had.
+    pub(crate) fn take_id(&mut self) -> u64 {
+        let id = self.engine.head.next_id;
+        self.engine.head.next_id += 1;
+        id
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        let rows = std::mem::take(&mut self.rows);
+        self.count = 0;
+        self.engine.commit(&rows, self.engine.head.clone())
+    }
+}
+
+/// Has `fill` write a new file beside the one that was looked into, puts it in its place, and
+/// returns where the damaged one is kept. A crash before the last step leaves all as it was.
+pub(crate) fn rebuild(
+    inspection: Inspection,
+    options: &Options,
+    fill: impl FnOnce(&Inspection, &mut Rebuild) -> Result<()>,
+) -> Result<PathBuf> {
+    let Some((path, _)) = &inspection.file else {
+        return Err(Error::invalid("only a store in a file can be repaired"));
+    };
+    let path = path.clone();
+    let now = Timestamp::from_ms(unix_ms());
+    let identity = inspection.identity.clone().unwrap_or_else(|| Identity {
+        format: FORMAT,
+        store: StoreId::draw(now.as_ms(), path.as_os_str().as_encoded_bytes()),
+        created: now,
+    });
+    let head = inspection.head.clone().unwrap_or_else(|| Head {
+        next_id: ID_GAP,
+        clean: false,
+        ..Head::first(ClockMark::believed(now))
+    });
+    let fresh = Head { sums: Head::first(head.clock).sums, seq: head.seq.next(), ..head };
+    let building = beside(&path, "repairing");
+    build_file(&building, |medium| {
+        initialize(medium.clone(), options.cache_bytes, &identity, fresh)?;
+        let probe = Arc::new(Probe::default());
+        let (db, _) = open_redb(Backend::new(medium, probe.clone()), options.cache_bytes)?;
+        let head = read_back(&db)?;
+        let engine = Engine {
+            db,
+            head,
+            probe,
+            anchor: None,
+            durability: Durability::OnePhase,
+            reopen: Reopen::Verified,
+            value_limit: crate::record::PAYLOAD_BYTES_MAX,
+        };
+        let mut rebuild = Rebuild { engine, rows: Overlay::default(), count: 0 };
+        fill(&inspection, &mut rebuild)?;
+        rebuild.flush()
+    })?;
+    let kept = keep(&path)?;
+    fs::rename(&building, &path).map_err(|error| {
+        Error::io(format!("renaming {} to {}", building.display(), path.display()), error)
+    })?;
+    sync_folder_of(&path)?;
+    drop::<Option<(PathBuf, LockFile)>>(inspection.file);
+    Ok(kept)
+}
+
+/// The head that [`initialize`] wrote, accumulators included.
+fn read_back(db: &redb::Database) -> Result<Head> {
+    use super::snapshot::{Read, Snapshot};
+    Snapshot::take(db, crate::record::PAYLOAD_BYTES_MAX)?
+        .record(META_HEAD)?
+        .ok_or_else(|| Error::damaged("the new file has no head"))
+}
+
+/// Gives the damaged file a second name, so that the path is never without a store.
+fn keep(path: &Path) -> Result<PathBuf> {
+    let mut kept = beside(path, &format!("damaged-{}", unix_ms() / 1000));
+    for again in 1.. {
+        match fs::hard_link(path, &kept) {
+            Ok(()) => break,
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+                kept = beside(path, &format!("damaged-{}-{again}", unix_ms() / 1000));
+            }
+            // A file system without hard links: the copy takes longer, and is as good.
+            Err(_) => {
+                fs::copy(path, &kept).map_err(|error| {
+                    Error::io(format!("keeping the damaged file as {}", kept.display()), error)
+                })?;
+                break;
+            }
+        }
+    }
+    sync_folder_of(path)?;
+    Ok(kept)
+}
+
+fn unix_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
