@@ -127,4 +127,10 @@ pub use ops::{
 pub use step::{
     Claim, Claimed, Done, Doubt, Intent, IntentState, IntentSummary, Intents, Recovery, Run, Tx,
 };
-pub use store::{Disk, Durability, Limits, MemoryDisk, Options, Reopen, Resolution, Store};
+pub use store::{
+    Disk, Durability, Limits, MemoryDisk, Options, Pending, Reopen, Resolution, Store,
+};
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

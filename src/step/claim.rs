@@ -17,7 +17,7 @@ use crate::id::{Epoch, Scope};
 use crate::ledger::{
     Key, KeyEvent, KeyRecord, KeyState, next_key_state, open_claim_key, settled_claim_key,
 };
-use crate::store::{Hold, HoldKind, Plan, Read, Store, Table, row_name};
+use crate::store::{Hold, HoldKind, Pending, Plan, Read, Store, Table, row_name};
 
 /// What is known of an operation somebody wants to do.
 #[derive(Debug)]
@@ -74,13 +74,23 @@ impl Store {
         key: impl Into<Key>,
         request: &(impl Serialize + ?Sized),
     ) -> Result<Claimed<R>> {
-        let scope = Scope::new(scope)?;
-        let key = key.into().request(request)?;
-        self.commit(|plan| {
-            forget_expired(plan)?;
-            check_key(plan, &key.bytes)?;
-            look_up(self, plan, &scope, &key)
-        })
+        let (scope, key) = (Scope::new(scope)?, key.into().request(request)?);
+        self.commit(|plan| look_up(self, plan, &scope, &key))
+    }
+
+    /// Like [`claim`](Store::claim), but returns when the claim is planned: the [`Pending`] says
+    /// what it came to once that is durable. Do not make the call before.
+    ///
+    /// # Errors
+    /// Those of [`claim`](Store::claim) that refuse it; those of the commit come from the `Pending`.
+    pub fn submit_claim<R: Serialize + DeserializeOwned>(
+        &self,
+        scope: &str,
+        key: impl Into<Key>,
+        request: &(impl Serialize + ?Sized),
+    ) -> Result<Pending<Claimed<R>>> {
+        let (scope, key) = (Scope::new(scope)?, key.into().request(request)?);
+        self.submit(|plan| look_up(self, plan, &scope, &key))
     }
 }
 
@@ -90,6 +100,8 @@ fn look_up<R: Serialize + DeserializeOwned>(
     scope: &Scope,
     key: &Key,
 ) -> Result<Claimed<R>> {
+    forget_expired(plan)?;
+    check_key(plan, &key.bytes)?;
     let settled = settled_claim_key(scope, &key.bytes);
     if let Some(record) = plan.record::<KeyRecord>(&settled)? {
         return answer(&record, key, &settled);
@@ -169,12 +181,27 @@ impl<R: Serialize + DeserializeOwned> Claim<R> {
         self.0.complete(outcome)
     }
 
+    /// Like [`complete`](Claim::complete), but returns when that is planned: the [`Pending`] says
+    /// when it is durable.
+    ///
+    /// # Errors
+    /// Those of [`complete`](Claim::complete) that refuse it; those of the commit come from the
+    /// `Pending`.
+    pub fn submit_complete(self, outcome: &R) -> Result<Pending<()>> {
+        let open = self.0;
+        let store = open.store.clone();
+        store.submit(|plan| {
+            let outcome = store_value(plan, outcome)?;
+            open.settle_in(plan, KeyEvent::Complete { outcome })
+        })
+    }
+
     /// The call was not made: the key is free again, durably.
     ///
     /// # Errors
     /// Those of a commit; the claim is then in doubt.
     pub fn release(self) -> Result<()> {
-        self.0.settle(|_| Ok(KeyEvent::Release))
+        self.0.settle(KeyEvent::Release)
     }
 
     /// The call may have been made: `why` says what went wrong. Dropping the claim says the same
@@ -183,7 +210,7 @@ impl<R: Serialize + DeserializeOwned> Claim<R> {
     /// # Errors
     /// Those of a commit; the claim is in doubt all the same.
     pub fn doubt(self, why: impl Into<String>) -> Result<()> {
-        self.0.settle(|_| Ok(KeyEvent::Doubt { why: why.into() }))
+        self.0.settle(KeyEvent::Doubt { why: why.into() })
     }
 }
 
@@ -208,43 +235,48 @@ impl<R: Serialize + DeserializeOwned> Doubt<R> {
     /// # Errors
     /// Those of a commit; the call is then still in doubt.
     pub fn release(self) -> Result<()> {
-        self.open.settle(|_| Ok(KeyEvent::Release))
+        self.open.settle(KeyEvent::Release)
     }
 }
 
 impl<R: Serialize + DeserializeOwned> Open<R> {
     fn complete(self, outcome: &R) -> Result<()> {
-        self.settle(|plan| Ok(KeyEvent::Complete { outcome: store_value(plan, outcome)? }))
+        self.store.commit(|plan| {
+            let outcome = store_value(plan, outcome)?;
+            self.settle_in(plan, KeyEvent::Complete { outcome })
+        })
     }
 
-    fn settle(self, event: impl FnOnce(&Plan<'_>) -> Result<KeyEvent>) -> Result<()> {
-        self.store.commit(|plan| {
-            let row = open_claim_key(&self.scope, &self.key);
-            let illegal = |why: String| {
-                Error::new(
-                    ErrorKind::Conflict,
-                    format!("{}: {why}. Nothing was changed", row_name(Table::Keys, &row)),
-                )
-            };
-            let mut record = plan
-                .record::<KeyRecord>(&row)?
-                .ok_or_else(|| illegal("the claim is no longer open".into()))?;
-            let event = event(plan)?;
-            match next_key_state(record.state, event).map_err(|error| illegal(error.to_string()))? {
-                None => plan.delete(Table::Keys, row),
-                Some(KeyState::Done { outcome }) => {
-                    plan.delete(Table::Keys, row)?;
-                    let settled = settled_claim_key(&self.scope, &self.key);
-                    put_settled(plan, settled, outcome, record.fingerprint, record.ttl_ms)
-                }
-                Some(state) => {
-                    record.state = state;
-                    record.epoch = plan.epoch();
-                    record.changed = plan.now();
-                    plan.put(row, &record)
-                }
+    fn settle(self, event: KeyEvent) -> Result<()> {
+        self.store.commit(|plan| self.settle_in(plan, event))
+    }
+
+    fn settle_in(&self, plan: &mut Plan<'_>, event: KeyEvent) -> Result<()> {
+        let row = open_claim_key(&self.scope, &self.key);
+        let illegal = |why: &str| {
+            Error::new(
+                ErrorKind::Conflict,
+                format!("{}: {why}. Nothing was changed", row_name(Table::Keys, &row)),
+            )
+        };
+        let mut record = plan
+            .record::<KeyRecord>(&row)?
+            .ok_or_else(|| illegal("the claim is no longer open"))?;
+        let state = next_key_state(record.state, event);
+        match state.map_err(|error| illegal(&error.to_string()))? {
+            None => plan.delete(Table::Keys, row),
+            Some(KeyState::Done { outcome }) => {
+                plan.delete(Table::Keys, row)?;
+                let settled = settled_claim_key(&self.scope, &self.key);
+                put_settled(plan, settled, outcome, record.fingerprint, record.ttl_ms)
             }
-        })
+            Some(state) => {
+                record.state = state;
+                record.epoch = plan.epoch();
+                record.changed = plan.now();
+                plan.put(row, &record)
+            }
+        }
     }
 }
 

@@ -20,7 +20,7 @@ use crate::ledger::{
     step_key,
 };
 use crate::record::Payload;
-use crate::store::{Hold, HoldKind, Plan, Read, Store, Table, row_name};
+use crate::store::{Hold, HoldKind, Pending, Plan, Read, Store, Table, row_name};
 
 /// What a step came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -192,16 +192,26 @@ where
     ) -> Result<Done<R>> {
         let (key, position) = (key.into(), position.into());
         let store = self.store.clone();
-        let mut undo = Undo { run: self, armed: true };
-        let done = store.commit(|plan| {
-            forget_expired(plan)?;
-            let mut draft = Draft::of(undo.run);
-            let done = draft.step(plan, &key, position, work)?;
-            draft.finish(plan, undo.run)?;
-            undo.armed = false;
-            Ok(done)
-        })?;
-        Ok(done)
+        store.commit(|plan| self.draft(plan, |draft, plan| draft.step(plan, &key, position, work)))
+    }
+
+    /// Like [`step`](Run::step), but returns when the step is planned, not when it is durable: the
+    /// [`Pending`] says when it is. So one caller can have many steps on their way to the disk. They
+    /// become durable in the order in which they were submitted; [`state`](Run::state) and
+    /// [`position`](Run::position) are those of the last one submitted. Waits when
+    /// [`Options::in_flight`](crate::Options::in_flight) is used up.
+    ///
+    /// # Errors
+    /// Those of [`step`](Run::step) that refuse it; those of the commit come from the `Pending`.
+    pub fn submit<R: Serialize + DeserializeOwned>(
+        &mut self,
+        key: impl Into<Key>,
+        position: impl Into<Position>,
+        work: impl FnOnce(&mut Tx<'_, S>) -> Result<R>,
+    ) -> Result<Pending<Done<R>>> {
+        let (key, position) = (key.into(), position.into());
+        let store = self.store.clone();
+        store.submit(|plan| self.draft(plan, |draft, plan| draft.step(plan, &key, position, work)))
     }
 
     /// Does many units of work in one commit: all of them, or none. Each item has its key, its
@@ -215,18 +225,30 @@ where
         mut work: impl FnMut(&mut Tx<'_, S>, I) -> Result<R>,
     ) -> Result<Vec<Done<R>>> {
         let store = self.store.clone();
+        store.commit(|plan| {
+            self.draft(plan, |draft, plan| {
+                items
+                    .into_iter()
+                    .map(|(key, position, item)| {
+                        draft.step(plan, &key.into(), position.into(), |tx| work(tx, item))
+                    })
+                    .collect()
+            })
+        })
+    }
+
+    /// Plans steps on a draft of the run, and takes the draft over once it is whole.
+    fn draft<T>(
+        &mut self,
+        plan: &mut Plan<'_>,
+        steps: impl FnOnce(&mut Draft<S>, &mut Plan<'_>) -> Result<T>,
+    ) -> Result<T> {
+        forget_expired(plan)?;
         let mut undo = Undo { run: self, armed: true };
-        let done = store.commit(|plan| {
-            forget_expired(plan)?;
-            let mut draft = Draft::of(undo.run);
-            let mut done = Vec::new();
-            for (key, position, item) in items {
-                done.push(draft.step(plan, &key.into(), position.into(), |tx| work(tx, item))?);
-            }
-            draft.finish(plan, undo.run)?;
-            undo.armed = false;
-            Ok(done)
-        })?;
+        let mut draft = Draft::of(undo.run);
+        let done = steps(&mut draft, plan)?;
+        draft.finish(plan, undo.run)?;
+        undo.armed = false;
         Ok(done)
     }
 

@@ -81,8 +81,9 @@ impl Engine {
 
 /// Writes the rows of one table in the order of their keys, and keeps its accumulator.
 fn apply(txn: &WriteTransaction, table: Table, rows: &Overlay, head: &mut Head) -> Result<()> {
+    let appended: Vec<_> = rows.appended().filter(|(of, _, _)| *of == table).collect();
     let rows = rows.rows_of(table);
-    if rows.is_empty() {
+    if rows.is_empty() && appended.is_empty() {
         return Ok(());
     }
     let mut open = txn.open_table(table.definition()).map_err(storage_error)?;
@@ -96,6 +97,12 @@ fn apply(txn: &WriteTransaction, table: Table, rows: &Overlay, head: &mut Head) 
             None => open.remove(key.as_slice()).map_err(storage_error)?,
         };
         if let Some(old) = old {
+            sum.remove(table, key, old.value());
+        }
+    }
+    for (_, key, row) in &appended {
+        sum.add(table, key, row);
+        if let Some(old) = open.insert(*key, row.as_slice()).map_err(storage_error)? {
             sum.remove(table, key, old.value());
         }
     }

@@ -1,25 +1,16 @@
-//! Group commit: plans that arrive while the last group is being synced form the next one, and one
-//! of the callers that wait for it commits it for all.
-//!
-//! Invariants:
-//! - A plan is merged into the open group whole, or not at all.
-//! - A plan sees, newest first: the open group, the group in flight, the durable state. The group in
-//!   flight leaves that stack in the same moment in which the durable state takes it in.
-//! - At most one caller leads at a time. Whoever stops leading wakes one that waits for the group
-//!   that is open then, or finds nobody waiting.
-//! - A commit that failed poisons the queue: the group it was gets its error, the open one and all
-//!   later calls are refused.
+//! The commit path of one open store: plans, the line of groups they join, and the engine that
+//! commits a group. What is durable is shown to readers before those who wait are told.
 
 use std::cell::Cell;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
-use std::thread::{self, Thread};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::thread;
 use std::time::Duration;
 
 use super::engine::Engine;
 use super::head::ClockMark;
 use super::held::Held;
-use super::options::Limits;
+use super::line::{Line, Room, Ticket};
+use super::options::{Limits, Options};
 use super::plan::{Depth, Frame, Overlay, Plan};
 use super::snapshot::Snapshot;
 use crate::clock::{Clock, Timestamp};
@@ -28,30 +19,23 @@ use crate::id::{CommitSeq, Epoch, Incarnation, StoreId};
 
 /// The commit path of one open store.
 pub(super) struct Committer {
-    queue: Mutex<Queue>,
+    line: Line<Group, Fate>,
+    marks: Mutex<Marks>,
     engine: Mutex<Option<Engine>>,
     /// What reads outside steps see; replaced when a group has become durable.
     durable: RwLock<Arc<Snapshot>>,
+    /// Started with the first step that nobody waits for.
+    helper: Mutex<bool>,
     clock: Arc<dyn Clock>,
     pub(super) held: Held,
     pub(super) store: StoreId,
     pub(super) epoch: Epoch,
     pub(super) incarnation: Incarnation,
-    pub(super) limits: Limits,
+    limits: Limits,
 }
 
-struct Queue {
-    open: Group,
-    in_flight: Option<(Arc<Overlay>, Arc<Ticket>)>,
-    leading: bool,
-    /// Why nothing more is taken.
-    fate: Option<Fate>,
-    /// How many plans the last group had.
-    members_before: usize,
-    marks: Marks,
-}
-
-/// What the next plan starts from, beside the rows.
+/// What the next plan starts from, beside the rows. Changed under the line's lock alone; a group
+/// carries the marks as its last plan left them.
 #[derive(Clone, Copy)]
 struct Marks {
     next_id: u64,
@@ -61,30 +45,28 @@ struct Marks {
     witness: Duration,
 }
 
-impl Queue {
-    /// How many expired rows the first plan of a group may forget: in proportion to what groups
-    /// bring in, so that a lone step after a long pause does not pay for all of it.
-    fn forget_max(&self) -> usize {
-        64 + 2 * self.members_before
-    }
-}
-
+/// Plans that become one transaction.
 struct Group {
     seq: CommitSeq,
     rows: Overlay,
-    members: usize,
-    ticket: Arc<Ticket>,
 }
 
-impl Group {
-    fn new(seq: CommitSeq) -> Self {
-        Self { seq, rows: Overlay::default(), members: 0, ticket: Arc::default() }
+impl super::line::Group for Group {
+    fn following(&self) -> Self {
+        Self { seq: self.seq.next(), rows: Overlay::default() }
+    }
+
+    fn bytes(&self) -> usize {
+        self.rows.bytes()
     }
 }
 
+/// The ticket of a group.
+pub(super) type GroupTicket = Arc<Ticket<Fate>>;
+
 /// Why the store takes no more calls; an error that many callers get.
 #[derive(Clone)]
-struct Fate {
+pub(super) struct Fate {
     kind: ErrorKind,
     message: Arc<str>,
 }
@@ -94,11 +76,12 @@ impl Fate {
         Self { kind: error.kind(), message: error.to_string().into() }
     }
 
-    fn error(&self) -> Error {
+    pub(super) fn error(&self) -> Error {
         Error::new(self.kind, self.message.to_string())
     }
+}
 
-    /// What those get who come after the failure.
+impl super::line::Fate for Fate {
     fn poison(&self) -> Self {
         let kind = match self.kind {
             ErrorKind::Fenced => ErrorKind::Fenced,
@@ -110,33 +93,6 @@ impl Fate {
             self.message
         );
         Self { kind, message: message.into() }
-    }
-}
-
-/// What the members of a group wait for.
-#[derive(Default)]
-pub(super) struct Ticket {
-    outcome: OnceLock<Result<(), Fate>>,
-    waiters: Mutex<Vec<Thread>>,
-    promoted: AtomicBool,
-}
-
-impl Ticket {
-    fn complete(&self, outcome: Result<(), Fate>) {
-        // Only the leader of the group, or whoever poisons the queue, completes it, and once.
-        let _ = self.outcome.set(outcome);
-        let waiters =
-            std::mem::take(&mut *self.waiters.lock().unwrap_or_else(PoisonError::into_inner));
-        waiters.iter().for_each(Thread::unpark);
-    }
-
-    /// Wakes one of those who wait, to lead.
-    fn promote_one(&self) {
-        let waiters = self.waiters.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(waiter) = waiters.first() {
-            self.promoted.store(true, Ordering::Release);
-            waiter.unpark();
-        }
     }
 }
 
@@ -166,83 +122,85 @@ impl Drop for Planning {
 }
 
 impl Committer {
-    pub(super) fn new(
-        engine: Engine,
-        store: StoreId,
-        clock: Arc<dyn Clock>,
-        limits: Limits,
-    ) -> Result<Self> {
+    pub(super) fn new(engine: Engine, store: StoreId, options: &Options) -> Result<Arc<Self>> {
         let durable = engine.snapshot()?;
         let head = &engine.head;
         let marks = Marks {
             next_id: head.next_id,
             horizon: head.horizon,
             clock: head.clock,
-            witness: clock.elapsed(),
+            witness: options.clock.elapsed(),
         };
-        let (epoch, incarnation, seq) = (head.epoch, head.incarnation, head.seq);
-        Ok(Self {
-            queue: Mutex::new(Queue {
-                open: Group::new(seq.next()),
-                in_flight: None,
-                leading: false,
-                fate: None,
-                members_before: 0,
-                marks,
-            }),
+        let first = Group { seq: head.seq.next(), rows: Overlay::default() };
+        let room =
+            Room { members_max: options.in_flight_steps, bytes_max: options.in_flight_bytes };
+        let (epoch, incarnation) = (head.epoch, head.incarnation);
+        Ok(Arc::new(Self {
+            line: Line::new(first, room),
+            marks: Mutex::new(marks),
             engine: Mutex::new(Some(engine)),
             durable: RwLock::new(durable),
-            clock,
+            helper: Mutex::new(false),
+            clock: options.clock.clone(),
             held: Held::default(),
             store,
             epoch,
             incarnation,
-            limits,
-        })
+            limits: options.limits,
+        }))
     }
 
     /// Plans, joins the open group, and returns when that group is durable.
     pub(super) fn commit<T>(&self, work: impl FnOnce(&mut Plan<'_>) -> Result<T>) -> Result<T> {
-        let (value, ticket) = self.plan(work)?;
+        let (value, ticket) = self.plan(work, |_| {})?;
         if let Some(ticket) = ticket {
             self.wait(&ticket)?;
         }
         Ok(value)
     }
 
-    /// Makes a plan and merges it into the open group; the ticket says when what it wrote, or what
-    /// it read and is about to answer, is durable.
+    /// Plans and joins the open group; the helper commits it if nobody else does. The ticket says
+    /// when what was planned, or what was read and is about to be answered, is durable.
+    pub(super) fn submit<T>(
+        self: &Arc<Self>,
+        work: impl FnOnce(&mut Plan<'_>) -> Result<T>,
+    ) -> Result<(T, Option<GroupTicket>)> {
+        self.start_helper()?;
+        self.plan(work, super::line::State::see_to_open)
+    }
+
     fn plan<T>(
         &self,
         work: impl FnOnce(&mut Plan<'_>) -> Result<T>,
-    ) -> Result<(T, Option<Arc<Ticket>>)> {
+        joined: impl FnOnce(&super::line::State<Group, Fate>),
+    ) -> Result<(T, Option<GroupTicket>)> {
         let _planning = Planning::enter()?;
-        let mut queue = self.queue();
-        if let Some(fate) = &queue.fate {
-            return Err(fate.error());
-        }
-        let now = queue.marks.read_clock(&*self.clock);
+        let mut state =
+            self.line.enter(&|group| self.commit_group(group)).map_err(|fate| fate.error())?;
+        // A copy: the closure may take its time, and a leader reads the marks meanwhile. Only plans
+        // change them, one at a time under the line's lock.
+        let mut marks = self.marks();
+        let now = marks.read_clock(&*self.clock);
         let durable = self.durable();
-        let queue = &mut *queue;
         let mut plan = Plan {
-            open: &queue.open.rows,
-            in_flight: queue.in_flight.as_ref().map(|(rows, _)| &**rows),
+            open: &state.open.rows,
+            in_flight: state.in_flight.as_ref().map(|group| &group.rows),
             durable: &durable,
             held: &self.held,
             frame: Frame {
                 store: self.store,
                 incarnation: self.incarnation,
                 epoch: self.epoch,
-                seq: queue.open.seq,
+                seq: state.open.seq,
                 now,
-                believed: queue.marks.clock.high_water,
-                horizon: queue.marks.horizon,
+                believed: marks.clock.high_water,
+                horizon: marks.horizon,
                 limits: self.limits,
-                forget_max: if queue.open.members == 0 { queue.forget_max() } else { 0 },
+                forget_max: forget_max(state.members, state.members_before),
             },
             writes: Overlay::default(),
-            next_id: queue.marks.next_id,
-            new_horizon: queue.marks.horizon,
+            next_id: marks.next_id,
+            new_horizon: marks.horizon,
             newest_read: Cell::new(Depth::Durable),
             forgotten: 0,
         };
@@ -251,75 +209,43 @@ impl Committer {
         let ticket = if writes.is_empty() {
             match newest_read.get() {
                 Depth::Durable => None,
-                Depth::InFlight => queue.in_flight.as_ref().map(|(_, ticket)| ticket.clone()),
-                Depth::Open => Some(queue.open.ticket.clone()),
+                Depth::InFlight => state.ticket_in_flight(),
+                Depth::Open => Some(state.ticket()),
             }
         } else {
-            queue.marks.next_id = next_id;
-            queue.marks.horizon = new_horizon;
-            queue.open.rows.merge(writes);
-            queue.open.members += 1;
-            Some(queue.open.ticket.clone())
+            marks.next_id = next_id;
+            marks.horizon = new_horizon;
+            *self.marks.lock().unwrap_or_else(PoisonError::into_inner) = marks;
+            state.open.rows.merge(writes);
+            let ticket = state.joined();
+            joined(&state);
+            Some(ticket)
         };
         Ok((value, ticket))
     }
 
-    /// Returns when the ticket's group is durable, or has failed; leads if nobody else does.
-    fn wait(&self, ticket: &Arc<Ticket>) -> Result<()> {
-        loop {
-            if let Some(outcome) = ticket.outcome.get() {
-                return outcome.clone().map_err(|fate| fate.error());
-            }
-            let queue = self.queue();
-            if !queue.leading && Arc::ptr_eq(&queue.open.ticket, ticket) {
-                self.lead(queue);
-                continue;
-            }
-            if ticket.outcome.get().is_none() {
-                // While the queue is locked, so that a leader that stops sees it.
-                let mut waiters = ticket.waiters.lock().unwrap_or_else(PoisonError::into_inner);
-                waiters.push(thread::current());
-            }
-            drop(queue);
-            while ticket.outcome.get().is_none() && !ticket.promoted.swap(false, Ordering::AcqRel) {
-                thread::park();
-            }
-        }
+    /// Returns when the ticket's group is durable, or has failed.
+    pub(super) fn wait(&self, ticket: &GroupTicket) -> Result<()> {
+        // Inside a plan the line is locked by this very thread.
+        drop(Planning::enter()?);
+        self.line.wait(ticket, &|group| self.commit_group(group)).map_err(|fate| fate.error())
     }
 
-    /// Closes the open group and commits it on this thread.
-    fn lead(&self, mut queue: MutexGuard<'_, Queue>) {
-        let after = queue.open.seq.next();
-        let mut group = std::mem::replace(&mut queue.open, Group::new(after));
-        group.rows.close();
-        let rows = Arc::new(group.rows);
-        queue.in_flight = Some((rows.clone(), group.ticket.clone()));
-        queue.leading = true;
-        queue.members_before = group.members;
-        let marks = queue.marks;
-        drop(queue);
-
-        let result = self.write(&rows, group.seq, marks, false);
-
-        let mut queue = self.queue();
-        queue.leading = false;
-        queue.in_flight = None;
-        let mut stranded = None;
-        let outcome = result.map_err(|error| {
-            let fate = Fate::of(&error);
-            queue.fate = Some(fate.poison());
-            let open = std::mem::replace(&mut queue.open, Group::new(after));
-            stranded = Some(open.ticket);
-            fate
-        });
-        let poison = queue.fate.clone();
-        let next = queue.open.ticket.clone();
-        drop(queue);
-        group.ticket.complete(outcome);
-        if let (Some(ticket), Some(poison)) = (stranded, poison) {
-            ticket.complete(Err(poison));
+    /// Waits until all that was planned so far is durable.
+    pub(super) fn flush(&self) -> Result<()> {
+        drop(Planning::enter()?);
+        let state = self.line.look();
+        if let Some(fate) = state.fate() {
+            return Err(fate.error());
         }
-        next.promote_one();
+        let ticket =
+            if state.members > 0 { Some(state.ticket()) } else { state.ticket_in_flight() };
+        drop(state);
+        ticket.map_or(Ok(()), |ticket| self.wait(&ticket))
+    }
+
+    fn commit_group(&self, group: &Group) -> Result<(), Fate> {
+        self.write(&group.rows, group.seq, self.marks(), false).map_err(|error| Fate::of(&error))
     }
 
     /// One transaction; then what is durable is shown to readers.
@@ -338,32 +264,37 @@ impl Committer {
         Ok(())
     }
 
+    fn marks(&self) -> Marks {
+        *self.marks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// The durable state.
-    pub(super) fn durable(&self) -> Arc<Snapshot> {
+    fn durable(&self) -> Arc<Snapshot> {
         self.durable.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// The durable state, for a caller that is not told of a failure in another way.
+    /// The durable state, unless the store takes no more calls.
     pub(super) fn read(&self) -> Result<Arc<Snapshot>> {
         let _planning = Planning::enter()?;
-        if let Some(fate) = &self.queue().fate {
-            return Err(fate.error());
+        match self.line.look().fate() {
+            Some(fate) => Err(fate.error()),
+            None => Ok(self.durable()),
         }
-        Ok(self.durable())
     }
 
     /// Confirms the wall clock: what it says now is believed.
     pub(super) fn trust_clock(&self) -> Result<()> {
         let _planning = Planning::enter()?;
-        let mut queue = self.queue();
-        queue.marks.clock = ClockMark::believed(self.clock.now());
-        queue.marks.witness = self.clock.elapsed();
+        let _no_plan = self.line.look();
+        let mut marks = self.marks.lock().unwrap_or_else(PoisonError::into_inner);
+        marks.clock = ClockMark::believed(self.clock.now());
+        marks.witness = self.clock.elapsed();
         Ok(())
     }
 
     pub(super) fn clock_suspect(&self) -> Result<Option<Timestamp>> {
         let _planning = Planning::enter()?;
-        Ok(self.queue().marks.clock.suspect)
+        Ok(self.marks().clock.suspect)
     }
 
     /// Runs `work` on the engine while no commit is under way.
@@ -376,34 +307,45 @@ impl Committer {
     /// Waits for what is under way, marks the store as closed in order, and lets go of the file.
     /// A second call does nothing.
     pub(super) fn close(&self) -> Result<()> {
-        loop {
-            let mut queue = self.queue();
-            if let Some(fate) = &queue.fate {
-                let held = self.engine.lock().unwrap_or_else(PoisonError::into_inner).take();
-                // A poisoned store is let go of without a word: it was not closed in order.
-                return if held.is_some() { Err(fate.error()) } else { Ok(()) };
+        let ended = self.line.end(&|group| self.commit_group(group), Fate::of(&closed()));
+        let result = match ended {
+            Ok(()) => {
+                let seq = self.quiesced(|engine| Ok(engine.head.seq.next()))?;
+                self.write(&Overlay::default(), seq, self.marks(), true)
             }
-            if let Some((_, ticket)) = queue.in_flight.clone() {
-                drop(queue);
-                self.wait(&ticket)?;
-            } else if queue.open.rows.is_empty() {
-                let fate = Fate::of(&closed());
-                queue.fate = Some(fate);
-                let (seq, marks) = (queue.open.seq, queue.marks);
-                drop(queue);
-                let result = self.write(&Overlay::default(), seq, marks, true);
-                drop(self.engine.lock().unwrap_or_else(PoisonError::into_inner).take());
-                return result;
-            } else {
-                self.lead(queue);
-            }
-        }
+            Err(fate) => Err(fate.error()),
+        };
+        let held = self.engine.lock().unwrap_or_else(PoisonError::into_inner).take();
+        // A second close, or one behind a failure that was told: there was nothing to close.
+        if held.is_none() { Ok(()) } else { result }
     }
 
-    fn queue(&self) -> MutexGuard<'_, Queue> {
-        // A panic inside a plan unwinds before anything is merged: the queue is whole.
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Lets go of the file at once, as a crash would.
+    pub(super) fn abandon(&self) {
+        self.line.abandon(&Fate::of(&closed()));
+        drop(self.engine.lock().unwrap_or_else(PoisonError::into_inner).take());
     }
+
+    /// Starts the thread that commits what nobody waits for, once.
+    fn start_helper(self: &Arc<Self>) -> Result<()> {
+        let mut started = self.helper.lock().unwrap_or_else(PoisonError::into_inner);
+        if !*started {
+            // The thread ends with the line, which ends before the last handle goes.
+            let committer = self.clone();
+            thread::Builder::new()
+                .name("milepost-commit".into())
+                .spawn(move || committer.line.help(&|group| committer.commit_group(group)))
+                .map_err(|error| Error::io("starting the thread that commits", error))?;
+            *started = true;
+        }
+        Ok(())
+    }
+}
+
+/// How many expired rows a plan may forget: the first one of a group, in proportion to what groups
+/// bring in, so that a lone step after a long pause does not pay for all of it.
+fn forget_max(members: usize, members_before: usize) -> usize {
+    if members == 0 { 64 + 2 * members_before } else { 0 }
 }
 
 impl Marks {

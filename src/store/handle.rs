@@ -13,6 +13,7 @@ use super::held::{Hold, HoldKind};
 use super::lock::LockFile;
 use super::open::unclean_prefix;
 use super::options::Options;
+use super::pending::Pending;
 use super::plan::Plan;
 use super::snapshot::{Read, Snapshot};
 use super::tables::Table;
@@ -30,7 +31,7 @@ pub struct Store {
 }
 
 struct Inner {
-    committer: Committer,
+    committer: Arc<Committer>,
     medium: Medium,
     clean: bool,
     created: bool,
@@ -88,6 +89,15 @@ impl Store {
     /// either way, and everything acknowledged before is durable.
     pub fn close(self) -> Result<()> {
         self.inner.committer.close()
+    }
+
+    /// Waits until everything that was submitted so far, by whichever handle, is durable. When it
+    /// returns `Ok`, it is.
+    ///
+    /// # Errors
+    /// The failure of the commit that carried it, `Poisoned` if an earlier one failed.
+    pub fn flush(&self) -> Result<()> {
+        self.inner.committer.flush()
     }
 
     /// Whether [`open_or_create`](Store::open_or_create) made this store just now.
@@ -175,7 +185,7 @@ impl Store {
     }
 
     pub(super) fn new(
-        committer: Committer,
+        committer: Arc<Committer>,
         medium: Medium,
         lock: Option<LockFile>,
         clean: bool,
@@ -188,7 +198,7 @@ impl Store {
         &self.inner.medium
     }
 
-    pub(super) fn committer(&self) -> &Committer {
+    pub(super) fn committer(&self) -> &Arc<Committer> {
         &self.inner.committer
     }
 
@@ -196,6 +206,15 @@ impl Store {
     /// it read of other plans' work.
     pub(crate) fn commit<T>(&self, work: impl FnOnce(&mut Plan<'_>) -> Result<T>) -> Result<T> {
         self.inner.committer.commit(work)
+    }
+
+    /// Plans, and leaves the commit to whoever comes to it.
+    pub(crate) fn submit<T>(
+        &self,
+        work: impl FnOnce(&mut Plan<'_>) -> Result<T>,
+    ) -> Result<Pending<T>> {
+        let (value, ticket) = self.inner.committer.submit(work)?;
+        Ok(Pending::new(value, ticket, self.inner.committer.clone()))
     }
 
     /// The durable state.
@@ -215,7 +234,9 @@ impl Store {
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        if !thread::panicking() {
+        if thread::panicking() {
+            self.committer.abandon();
+        } else {
             let _ = self.committer.close();
         }
     }

@@ -12,18 +12,24 @@ mod head;
 mod held;
 mod inspect;
 mod integrity;
+mod line;
 mod lock;
+#[cfg(test)]
+mod model;
 mod open;
 mod options;
+mod pending;
 mod place;
 mod plan;
 mod rebuild;
 mod snapshot;
+mod sync;
 mod tables;
 
 pub use disk::{Disk, MemoryDisk};
 pub use handle::{Resolution, Store};
 pub use options::{Durability, Limits, Options, Reopen};
+pub use pending::Pending;
 
 pub(crate) use held::{Hold, HoldKind};
 pub(crate) use inspect::Inspection;

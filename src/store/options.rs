@@ -24,6 +24,8 @@ pub struct Options {
     pub(super) limits: Limits,
     pub(super) verify_on_open_bytes: u64,
     pub(super) clock: Arc<dyn Clock>,
+    pub(super) in_flight_steps: usize,
+    pub(super) in_flight_bytes: usize,
 }
 
 /// What a commit costs and survives.
@@ -81,6 +83,8 @@ impl Default for Options {
             limits: Limits::default(),
             verify_on_open_bytes: 256 << 20,
             clock: Arc::new(SystemClock),
+            in_flight_steps: 4_096,
+            in_flight_bytes: 16 << 20,
         }
     }
 }
@@ -130,6 +134,16 @@ impl Options {
         self
     }
 
+    /// How many steps, and about how many bytes of rows, may be waiting for the commit that is under
+    /// way before the next caller waits too. 4,096 steps and 16 MiB. Up to twice as much is in
+    /// memory: what waits, and what is being committed.
+    #[must_use]
+    pub fn in_flight(mut self, steps: usize, bytes: usize) -> Self {
+        self.in_flight_steps = steps;
+        self.in_flight_bytes = bytes;
+        self
+    }
+
     /// Where the time comes from. The machine's clock.
     #[must_use]
     pub fn clock(mut self, clock: impl Clock) -> Self {
@@ -144,6 +158,9 @@ impl Options {
 
     pub(super) fn check(&self) -> Result<()> {
         let Limits { key_bytes, value_bytes, rows_per_step } = self.limits;
+        if self.in_flight_steps == 0 || self.in_flight_bytes == 0 {
+            return Err(Error::invalid("nothing in flight: no step could ever be committed"));
+        }
         if key_bytes == 0 || value_bytes == 0 || rows_per_step == 0 {
             return Err(Error::invalid("a limit of 0 would refuse every step"));
         }

@@ -21,6 +21,7 @@ pub(crate) struct Overlay {
     /// Payloads that grow while a group is open, and become rows when it closes.
     appends: BTreeMap<(Table, Vec<u8>), (Header, Vec<u8>)>,
     rows: usize,
+    bytes: usize,
 }
 
 impl Overlay {
@@ -29,14 +30,22 @@ impl Overlay {
     }
 
     pub(super) fn set(&mut self, table: Table, key: Vec<u8>, value: Option<Vec<u8>>) {
-        if let Some(rows) = self.tables.get_mut(table.index())
-            && rows.insert(key, value).is_none()
-        {
-            self.rows += 1;
+        let Some(rows) = self.tables.get_mut(table.index()) else { return };
+        let size = |value: &Option<Vec<u8>>| value.as_ref().map_or(0, Vec::len);
+        self.bytes += key.len() + size(&value);
+        match rows.insert(key, value) {
+            None => self.rows += 1,
+            Some(old) => self.bytes = self.bytes.saturating_sub(size(&old)),
         }
     }
 
+    /// About how much memory its rows take, in bytes.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     fn append(&mut self, table: Table, key: Vec<u8>, header: Header, bytes: &[u8]) {
+        self.bytes += bytes.len();
         self.appends.entry((table, key)).or_insert_with(|| (header, Vec::new())).1.extend(bytes);
     }
 
@@ -56,12 +65,11 @@ impl Overlay {
         }
     }
 
-    /// Turns the appended payloads into rows: the group is closed.
-    pub(super) fn close(&mut self) {
-        for ((table, key), (header, payload)) in std::mem::take(&mut self.appends) {
-            let row = seal(table.id(), &key, header, &payload);
-            self.set(table, key, Some(row));
-        }
+    /// The appended payloads as rows, once the group is closed.
+    pub(super) fn appended(&self) -> impl Iterator<Item = (Table, &[u8], Vec<u8>)> {
+        self.appends.iter().map(|((table, key), (header, payload))| {
+            (*table, key.as_slice(), seal(table.id(), key, *header, payload))
+        })
     }
 
     pub(super) fn rows_of(&self, table: Table) -> &BTreeMap<Vec<u8>, Option<Vec<u8>>> {

@@ -1,0 +1,37 @@
+# The commands of this project. What CI runs stands in .ci/run, and nowhere else: `just ci` is all of
+# it, and the recipes below are its steps, one by one.
+
+_:
+    @just --list --unsorted
+
+# all that CI runs
+ci:
+    .ci/run
+
+# formatting, clippy and the documentation, without a test
+lint:
+    .ci/run fmt lint doc
+
+# all tests, or those whose name holds a word: `just test damaged_key`
+test *args:
+    {{ if args == "" { ".ci/run tests" } else { "cargo test --all-features " + args } }}
+
+# the house checks itself: imports, names, lengths
+tidy:
+    .ci/run tidy
+
+# licences, advisories, duplicate versions
+deny:
+    .ci/run deny
+
+# the main job, once: `just bot --kills 100 --seed 8`
+bot *args:
+    {{ if args == "" { ".ci/run bot" } else { "cargo run -q --release --example bot -- " + args } }}
+
+# every benchmark once, to see that it still runs
+bench:
+    .ci/run benches peers
+
+# writes the formatting that `lint` asks for
+fmt:
+    cargo fmt --all
