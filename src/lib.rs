@@ -99,6 +99,7 @@
 mod clock;
 mod error;
 mod id;
+mod seq;
 
 mod record;
 
@@ -115,15 +116,13 @@ mod ops;
 pub use clock::{Clock, ManualClock, SystemClock, Timestamp};
 pub use error::{Error, ErrorKind, Result};
 pub use exec::{Delivered, Delivery, OnUnknown, Probe, Receiver, Relay, Sent};
-pub use id::{
-    CommitSeq, Epoch, ExternalId, Fingerprint, Incarnation, IntentId, RunName, Scope, StoreId,
-    Topic,
-};
+pub use id::{ExternalId, Fingerprint, IntentId, RunName, Scope, StoreId, Topic};
 pub use ledger::{AuditAction, AuditEntry, Key, Position, SettledBy, Versioned};
 pub use ops::{
     DamagedRow, Quarantine, Quarantined, Repair, RepairOptions, TableCheck, Verification, repair,
     verify,
 };
+pub use seq::{CommitSeq, Epoch, Incarnation};
 pub use step::{
     Claim, Claimed, Done, Doubt, Intent, IntentState, IntentSummary, Intents, Recovery, Run, Tx,
 };

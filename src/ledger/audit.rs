@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
-use crate::id::{Epoch, IntentId};
+use crate::id::IntentId;
+use crate::seq::Epoch;
 use crate::store::{Record, Table};
 
 /// What a person said of an effect that was in doubt.

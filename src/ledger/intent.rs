@@ -9,10 +9,10 @@
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use super::{named, unnamed};
 use crate::clock::Timestamp;
-use crate::id::{Epoch, ExternalId, Fingerprint, IntentId, RunName, Topic};
-use crate::record::Payload;
+use crate::id::{ExternalId, Fingerprint, IntentId, RunName, Topic};
+use crate::record::{Payload, named, unnamed};
+use crate::seq::Epoch;
 use crate::store::{Record, Table};
 
 /// One intent.
@@ -204,16 +204,15 @@ mod tests {
         let abandoned = next(Stage::InFlight, Event::Abandon).unwrap();
         let legal = |stage: &Stage, event: &Event| match (stage, event) {
             (Stage::Prepared, Event::Send) => Some(Stage::InFlight),
-            (Stage::Prepared, Event::Reject { .. }) => Some(rejected()),
-            (Stage::InFlight, Event::Confirm { .. }) => Some(confirmed()),
-            (Stage::InFlight, Event::Reject { .. }) => Some(rejected()),
-            (Stage::InFlight, Event::NotSent) => Some(Stage::Prepared),
-            (Stage::InFlight, Event::Doubt { .. }) => Some(doubt()),
+            (Stage::InFlight | Stage::InDoubt { .. }, Event::Confirm { .. }) => Some(confirmed()),
+            (Stage::Prepared | Stage::InFlight | Stage::InDoubt { .. }, Event::Reject { .. }) => {
+                Some(rejected())
+            }
+            (Stage::InFlight, Event::NotSent)
+            | (Stage::InDoubt { .. }, Event::NotApplied { .. }) => Some(Stage::Prepared),
             (Stage::InFlight, Event::Abandon) => Some(abandoned.clone()),
-            (Stage::InDoubt { .. }, Event::Confirm { .. }) => Some(confirmed()),
-            (Stage::InDoubt { .. }, Event::Reject { .. }) => Some(rejected()),
-            (Stage::InDoubt { .. }, Event::Doubt { .. } | Event::Abandon) => Some(doubt()),
-            (Stage::InDoubt { .. }, Event::NotApplied { .. }) => Some(Stage::Prepared),
+            (Stage::InFlight, Event::Doubt { .. })
+            | (Stage::InDoubt { .. }, Event::Doubt { .. } | Event::Abandon) => Some(doubt()),
             _ => None,
         };
         for stage in [Stage::Prepared, Stage::InFlight, doubt(), confirmed(), rejected()] {

@@ -14,11 +14,11 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use super::{named, unnamed};
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
-use crate::id::{CommitSeq, Epoch, Fingerprint, RunName, Scope};
-use crate::record::{Payload, encode};
+use crate::id::{Fingerprint, RunName, Scope};
+use crate::record::{Payload, encode, named, unnamed};
+use crate::seq::{CommitSeq, Epoch};
 use crate::store::{Record, Table};
 
 /// The name of one logical operation: what makes a repeat a repeat.

@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
-use crate::id::Epoch;
 use crate::record::Bytes;
+use crate::seq::Epoch;
 use crate::store::{Record, Table};
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -2,9 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::named;
 use crate::id::RunName;
-use crate::record::Payload;
+use crate::record::{Payload, named};
 use crate::store::{Record, Table};
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

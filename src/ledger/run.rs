@@ -7,8 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
-use crate::id::{Epoch, RunName};
+use crate::id::RunName;
 use crate::record::Payload;
+use crate::seq::Epoch;
 use crate::store::{Record, Table};
 
 /// A type that is stored under a name and a version.

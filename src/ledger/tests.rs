@@ -7,9 +7,10 @@ use std::path::Path;
 
 use super::*;
 use crate::clock::Timestamp;
-use crate::id::{CommitSeq, Epoch, ExternalId, Fingerprint, Incarnation, IntentId, StoreId, Topic};
+use crate::id::{ExternalId, Fingerprint, IntentId, StoreId, Topic};
 use crate::id::{RunName, Scope};
 use crate::record::{Bytes, Header, Payload, decode, encode, open_frame, seal};
+use crate::seq::{CommitSeq, Epoch, Incarnation};
 use crate::store::Record;
 
 /// Compares with `tests/golden/<name>.hex`; writes it when `MILEPOST_BLESS` is set, which is for a

@@ -6,8 +6,8 @@ use super::check::fault_of;
 use super::stand_in::{is_stand_in, stand_in_place};
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
-use crate::id::Epoch;
 use crate::ledger::{QuarantineRecord, quarantine_key};
+use crate::seq::Epoch;
 use crate::store::{Plan, Read, Store, Table, row_name};
 
 /// The quarantine of a store.

@@ -15,8 +15,7 @@ use serde::{Serialize, ser};
 
 /// Appends the canonical encoding of `value` to `out`.
 pub(super) fn write<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) -> Result<(), Refusal> {
-    let sort = is_hash_set(type_name::<T>());
-    value.serialize(Canonical { out, sort })
+    value.serialize(Canonical { out, of: type_name::<T>() })
 }
 
 /// Why a value has no canonical encoding: said by the type's own `Serialize`, or by this file.
@@ -38,14 +37,15 @@ impl ser::Error for Refusal {
 }
 
 fn is_hash_set(name: &str) -> bool {
-    let name = name.trim_start_matches(['&', ' ']).trim_start_matches("mut ");
+    let name = name.trim_start_matches('&');
     name.starts_with("std::collections::hash::set::HashSet<")
         || name.starts_with("hashbrown::set::HashSet<")
 }
 
 struct Canonical<'a> {
     out: &'a mut Vec<u8>,
-    sort: bool,
+    /// The name of the type that is being written.
+    of: &'static str,
 }
 
 /// bincode's variable-length integers: one byte up to 250, else a marker and the smallest width.
@@ -188,11 +188,14 @@ impl<'a> ser::Serializer for Canonical<'a> {
     }
 
     fn serialize_seq(self, len: Option<usize>) -> Result<Elements<'a>, Refusal> {
-        if let (Some(len), false) = (len, self.sort) {
+        let sort = is_hash_set(self.of);
+        if let (Some(len), false) = (len, sort) {
             varint(self.out, len as u128);
+            // What a type announces is its own affair: not more than a page on its word.
+            self.out.reserve(len.min(4096));
             return Ok(Elements::InPlace { out: self.out, left: len });
         }
-        Ok(Elements::Held { out: self.out, sort: self.sort, elements: Vec::new() })
+        Ok(Elements::Held { out: self.out, sort, elements: Vec::new() })
     }
 
     fn serialize_tuple(self, _len: usize) -> Result<Fields<'a>, Refusal> {
@@ -382,81 +385,4 @@ fields! {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::collections::{BTreeSet, HashMap, HashSet};
-
-    fn bytes<T: Serialize>(value: &T) -> Vec<u8> {
-        let mut out = Vec::new();
-        write(value, &mut out).unwrap();
-        out
-    }
-
-    #[test]
-    fn equal_maps_give_equal_bytes_in_whatever_order_they_iterate() {
-        let one: HashMap<String, u32> = (0..100).map(|n| (format!("k{n}"), n)).collect();
-        let two: HashMap<String, u32> = (0..100).rev().map(|n| (format!("k{n}"), n)).collect();
-        assert_eq!(bytes(&one), bytes(&two));
-    }
-
-    #[derive(Serialize)]
-    struct Holder {
-        direct: HashSet<u64>,
-        boxed: Box<Option<HashSet<String>>>,
-        nested: Vec<HashSet<u8>>,
-    }
-
-    #[test]
-    fn equal_hash_sets_give_equal_bytes_wherever_they_stand() {
-        let make = |order: &mut dyn Iterator<Item = u64>| {
-            let mut holder =
-                Holder { direct: HashSet::new(), boxed: Box::default(), nested: vec![] };
-            let mut names = HashSet::new();
-            let mut small = HashSet::new();
-            for n in order {
-                holder.direct.insert(n);
-                names.insert(n.to_string());
-                small.insert(u8::try_from(n % 251).unwrap());
-            }
-            *holder.boxed = Some(names);
-            holder.nested.push(small);
-            holder
-        };
-        assert_eq!(bytes(&make(&mut (0..500))), bytes(&make(&mut (0..500).rev())));
-    }
-
-    #[test]
-    fn a_list_keeps_its_order() {
-        assert_ne!(bytes(&vec![1, 2]), bytes(&vec![2, 1]));
-        let sorted: BTreeSet<u32> = [3, 1].into();
-        assert_eq!(bytes(&sorted), bytes(&vec![1u32, 3]));
-    }
-
-    #[test]
-    fn a_field_skipped_when_writing_is_refused_by_name() {
-        #[derive(Serialize)]
-        struct Order {
-            #[serde(skip_serializing_if = "Option::is_none")]
-            limit: Option<u64>,
-            size: u64,
-        }
-        let refusal = write(&Order { limit: None, size: 1 }, &mut Vec::new()).unwrap_err();
-        assert!(refusal.0.contains("`limit` of `Order`"), "{refusal}");
-        assert!(write(&Order { limit: Some(1), size: 1 }, &mut Vec::new()).is_ok());
-    }
-
-    #[test]
-    fn a_flattened_struct_is_refused() {
-        #[derive(Serialize)]
-        struct Inner {
-            a: u8,
-        }
-        #[derive(Serialize)]
-        struct Outer {
-            #[serde(flatten)]
-            inner: Inner,
-        }
-        let refusal = write(&Outer { inner: Inner { a: 1 } }, &mut Vec::new()).unwrap_err();
-        assert!(refusal.0.contains("flatten"), "{refusal}");
-    }
-}
+mod tests;

@@ -300,30 +300,33 @@ mod tests {
         assert!(decode::<Vec<u64>>(&bytes).is_err());
     }
 
+    #[derive(Serialize, Deserialize)]
+    struct Lossy {
+        #[serde(skip_serializing, default)]
+        lost: u64,
+        kept: u64,
+    }
+
+    #[derive(Serialize, Deserialize)]
+    #[serde(tag = "kind")]
+    enum Tagged {
+        A { x: u8 },
+    }
+
+    #[derive(Serialize, Deserialize)]
+    #[serde(untagged)]
+    enum Untagged {
+        A(u8),
+    }
+
     #[test]
     fn a_type_that_does_not_come_back_is_refused_and_the_attributes_are_named() {
-        #[derive(Serialize, Deserialize)]
-        struct Lossy {
-            #[serde(skip_serializing, default)]
-            lost: u64,
-            kept: u64,
-        }
-        let error = encode_guarded(&Lossy { lost: 1, kept: 2 }).unwrap_err().to_string();
+        let lossy = Lossy { lost: 1, kept: 2 };
+        assert_eq!(lossy.lost, 1);
+        let error = encode_guarded(&lossy).unwrap_err().to_string();
         assert!(error.contains("Lossy") && error.contains("skip_serializing"), "{error}");
-
-        #[derive(Serialize, Deserialize)]
-        #[serde(tag = "kind")]
-        enum Tagged {
-            A { x: u8 },
-        }
         let error = encode_guarded(&Tagged::A { x: 1 }).unwrap_err().to_string();
         assert!(error.contains("`tag`"), "{error}");
-
-        #[derive(Serialize, Deserialize)]
-        #[serde(untagged)]
-        enum Untagged {
-            A(u8),
-        }
         assert!(encode_guarded(&Untagged::A(1)).is_err());
     }
 }

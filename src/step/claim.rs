@@ -10,13 +10,14 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::expire::forget_expired;
-use super::run::{is_other_request, lost, put_settled};
+use super::seen::{is_other_request, lost, put_settled};
 use super::tx::{check_key, store_value, typed};
 use crate::error::{Error, ErrorKind, Result};
-use crate::id::{Epoch, Scope};
+use crate::id::Scope;
 use crate::ledger::{
     Key, KeyEvent, KeyRecord, KeyState, next_key_state, open_claim_key, settled_claim_key,
 };
+use crate::seq::Epoch;
 use crate::store::{Hold, HoldKind, Pending, Plan, Read, Store, Table, row_name};
 
 /// What is known of an operation somebody wants to do.

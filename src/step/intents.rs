@@ -8,12 +8,13 @@ use serde::de::DeserializeOwned;
 use super::tx::{store_value, typed};
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
-use crate::id::{Epoch, ExternalId, IntentId, RunName, Topic};
+use crate::id::{ExternalId, IntentId, RunName, Topic};
 use crate::ledger::{
     AuditAction, AuditEntry, AuditRecord, IntentEvent, IntentRecord, SettledBy, Stage, audit_key,
     intent_key, intent_of_key, next_stage, topic_prefix,
 };
 use crate::record::Payload;
+use crate::seq::Epoch;
 use crate::store::{Hold, HoldKind, Plan, Read, Store, Table, row_name};
 
 /// How far an intent is.

@@ -1,16 +1,19 @@
 //! Steps, claims and intents: where the facts of the ledger meet, and are committed together.
 
 mod claim;
+mod done;
 mod expire;
 mod intents;
 mod recover;
 mod run;
+mod seen;
 mod tx;
 
 pub use claim::{Claim, Claimed, Doubt};
+pub use done::Done;
 pub use intents::{Intent, IntentState, IntentSummary, Intents};
 pub use recover::Recovery;
-pub use run::{Done, Run};
+pub use run::Run;
 pub use tx::Tx;
 
 pub(crate) use intents::{

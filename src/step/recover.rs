@@ -1,11 +1,12 @@
 //! What a crash left behind: nothing is done about it here, everything is said.
 
 use crate::error::{Error, Result};
-use crate::id::{Epoch, IntentId, Scope};
+use crate::id::{IntentId, Scope};
 use crate::ledger::{
     IntentEvent, IntentRecord, KeyEvent, KeyRecord, KeyState, OPEN_CLAIMS, OUTSTANDING, Stage,
     claim_of_key, intent_of_key, next_key_state, next_stage,
 };
+use crate::seq::Epoch;
 use crate::store::{HoldKind, Read, Store, Table, row_name};
 
 /// What is not settled in a store.

@@ -9,9 +9,10 @@ use serde::de::DeserializeOwned;
 
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
-use crate::id::{Epoch, Fingerprint, IntentId, RunName, Topic};
+use crate::id::{Fingerprint, IntentId, RunName, Topic};
 use crate::ledger::{IntentRecord, RowRecord, Stage, intent_key, row_key};
 use crate::record::{EncodeError, Payload};
+use crate::seq::Epoch;
 use crate::store::{Plan, Read, Table, row_name};
 
 /// A step in the making: the state to change, and what else is to become durable with it.

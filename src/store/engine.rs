@@ -1,16 +1,16 @@
 //! The one place that writes redb: a closed group becomes one transaction.
 
-use std::io;
 use std::sync::Arc;
 
 use redb::{Database, ReadableTable, WriteTransaction};
 
 use super::backend::Probe;
+use super::fault::{shielded, storage_error};
 use super::head::Head;
 use super::options::{Durability, Reopen};
 use super::place::Anchor;
 use super::plan::Overlay;
-use super::snapshot::{Snapshot, shielded};
+use super::snapshot::Snapshot;
 use super::tables::{META_HEAD, Record, Table};
 use crate::error::{Error, ErrorKind, Result};
 use crate::record::{Header, encode, seal};
@@ -125,36 +125,4 @@ pub(super) fn create_tables(txn: &WriteTransaction) -> Result<()> {
         open.first().map_err(storage_error)?;
     }
     Ok(())
-}
-
-/// redb's errors, under the kind that says what to do.
-pub(super) fn storage_error(error: impl Into<redb::Error>) -> Error {
-    match error.into() {
-        redb::Error::Io(error) => Error::io("the store's file", error),
-        error @ (redb::Error::Corrupted(_)
-        | redb::Error::TableDoesNotExist(_)
-        | redb::Error::TableTypeMismatch { .. }
-        | redb::Error::TableIsMultimap(_)
-        | redb::Error::TypeDefinitionChanged { .. }) => Error::damaged(format!(
-            "the store's file is damaged ({error}): close the store, run `verify` on it, then \
-             `repair`"
-        ))
-        .with_source(error),
-        error @ redb::Error::DatabaseAlreadyOpen => {
-            Error::new(ErrorKind::Locked, format!("the store is open in another place: {error}"))
-        }
-        error @ redb::Error::UpgradeRequired(_) => Error::new(
-            ErrorKind::Invalid,
-            format!("the file was written by an older storage engine: {error}"),
-        ),
-        error @ redb::Error::ValueTooLarge(_) => {
-            Error::new(ErrorKind::LimitExceeded, error.to_string())
-        }
-        error @ redb::Error::DatabaseClosed => {
-            Error::invalid(format!("the store was closed: {error}"))
-        }
-        error => {
-            Error::io("the storage engine", io::Error::other(error.to_string())).with_source(error)
-        }
-    }
 }

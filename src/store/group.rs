@@ -15,7 +15,8 @@ use super::plan::{Depth, Frame, Overlay, Plan};
 use super::snapshot::Snapshot;
 use crate::clock::{Clock, Timestamp};
 use crate::error::{Error, ErrorKind, Result};
-use crate::id::{CommitSeq, Epoch, Incarnation, StoreId};
+use crate::id::StoreId;
+use crate::seq::{CommitSeq, Epoch, Incarnation};
 
 /// The commit path of one open store.
 pub(super) struct Committer {

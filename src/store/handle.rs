@@ -8,10 +8,9 @@ use std::thread;
 
 use super::backend::Medium;
 use super::group::Committer;
-use super::head::Unclean;
+use super::head::{META_UNCLEAN, Unclean};
 use super::held::{Hold, HoldKind};
 use super::lock::LockFile;
-use super::open::unclean_prefix;
 use super::options::Options;
 use super::pending::Pending;
 use super::plan::Plan;
@@ -19,7 +18,8 @@ use super::snapshot::{Read, Snapshot};
 use super::tables::Table;
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
-use crate::id::{CommitSeq, Epoch, StoreId};
+use crate::id::StoreId;
+use crate::seq::{CommitSeq, Epoch};
 
 /// An open store: one file, written by this process alone. Clones are handles on the same store.
 ///
@@ -139,7 +139,7 @@ impl Store {
                 "this store has not reached commit {seq}: its newest is {newest}"
             )));
         }
-        let unclean = rows.scan(Table::Meta, &unclean_prefix(), &[], usize::MAX)?;
+        let unclean = rows.scan(Table::Meta, META_UNCLEAN, &[], usize::MAX)?;
         let mut oldest = None;
         for (key, row) in &unclean {
             let Unclean { last } = rows.parse(key, row)?;

@@ -5,11 +5,13 @@ use serde::{Deserialize, Serialize};
 use super::integrity::Sum;
 use super::tables::{Record, Table};
 use crate::clock::Timestamp;
-use crate::id::{CommitSeq, Epoch, Incarnation, StoreId};
+use crate::id::StoreId;
+use crate::seq::{CommitSeq, Epoch, Incarnation};
 
 /// The key of [`Identity`].
 pub(super) const META_IDENTITY: &[u8] = b"identity";
-const META_UNCLEAN: &[u8] = b"unclean/";
+/// The keys of all [`Unclean`] rows begin so.
+pub(super) const META_UNCLEAN: &[u8] = b"unclean/";
 
 /// The version of the layout on disk that this program writes.
 pub(super) const FORMAT: u32 = 1;

@@ -15,7 +15,8 @@ use super::options::Options;
 use super::snapshot::{Read, Snapshot};
 use super::tables::{META_HEAD, Table};
 use crate::error::{Error, Result};
-use crate::id::{Epoch, ExternalId, IntentId};
+use crate::id::{ExternalId, IntentId};
+use crate::seq::Epoch;
 
 /// A store that is looked into. While it is, nobody else writes it.
 pub(crate) struct Inspection {

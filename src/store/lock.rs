@@ -6,11 +6,11 @@
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, Write};
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::place::{Place, private};
+use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
-use crate::id::Epoch;
+use crate::seq::Epoch;
 
 #[derive(Debug)]
 pub(super) struct LockFile {
@@ -54,8 +54,8 @@ impl LockFile {
     }
 
     /// Writes who holds the lock, for the message to the next one. A failure costs only the message.
-    pub(super) fn sign(&mut self, epoch: Epoch) {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    pub(super) fn sign(&mut self, epoch: Epoch, now: Timestamp) {
+        let since = now.as_ms() / 1000;
         let text = format!(
             "pid {}\nhost {}\nsince_unix {since}\nepoch {epoch}\n",
             std::process::id(),

@@ -6,6 +6,7 @@
 mod backend;
 mod disk;
 mod engine;
+mod fault;
 mod group;
 mod handle;
 mod head;

@@ -2,6 +2,7 @@
 //! place of the standard library's, through random schedules of its threads. It stands against lost
 //! wake-ups, two leaders, an acknowledgement before the commit, and a group that nobody leads.
 
+#[allow(clippy::duplicate_mod, reason = "the same source on other primitives is the point")]
 #[path = "line.rs"]
 #[expect(dead_code, reason = "futures poll a ticket; there is no runtime in the model")]
 mod line;
@@ -230,8 +231,8 @@ fn the_end_of_the_line_commits_what_stands_in_it() {
                 })
             };
             let _ = model.end();
-            let submitted = submitter.join().unwrap();
-            assert_eq!(model.disk.lock().unwrap().len(), submitted);
+            let steps = submitter.join().unwrap();
+            assert_eq!(model.disk.lock().unwrap().len(), steps);
             assert_eq!(Fate::Closed.poison(), Fate::Poisoned);
         },
         SCHEDULES,

@@ -13,15 +13,18 @@ use redb::{Builder, Database};
 
 use super::backend::{Backend, Medium, Probe};
 use super::disk::{Disk, FileDisk, MemoryDisk, Shadow};
-use super::engine::{Engine, create_tables, storage_error, write_head};
+use super::engine::{Engine, create_tables, write_head};
+use super::fault::{shielded, storage_error};
 use super::group::Committer;
 use super::handle::Store;
-use super::head::{ClockMark, FORMAT, Head, Identity, META_IDENTITY, Unclean, unclean_key};
+use super::head::{
+    ClockMark, FORMAT, Head, Identity, META_IDENTITY, META_UNCLEAN, Unclean, unclean_key,
+};
 use super::lock::{LockFile, beside};
 use super::options::Options;
 use super::place::{Anchor, Place, open_existing, private, sync_folder_of};
 use super::plan::Overlay;
-use super::snapshot::{Read, Snapshot, shielded};
+use super::snapshot::{Read, Snapshot};
 use super::tables::{META_HEAD, Record, Table};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::StoreId;
@@ -178,7 +181,7 @@ impl Options {
         let epoch = engine.head.epoch;
         let committer = Committer::new(engine, identity.store, self)?;
         let lock = lock.map(|mut lock| {
-            lock.sign(epoch);
+            lock.sign(epoch, self.clock.now());
             lock
         });
         Ok(Store::new(committer, medium, lock, clean, created))
@@ -193,8 +196,7 @@ impl Options {
             let key = unclean_key(head.epoch);
             put(&mut rows, key, &Unclean { last: head.seq })?;
             head.seq = head.seq.next();
-            let kept =
-                engine.snapshot()?.scan(Table::Meta, &unclean_prefix(), &[], UNCLEAN_KEPT)?;
+            let kept = engine.snapshot()?.scan(Table::Meta, META_UNCLEAN, &[], UNCLEAN_KEPT)?;
             if let (true, Some((oldest, _))) = (kept.len() == UNCLEAN_KEPT, kept.first()) {
                 rows.set(Table::Meta, oldest.clone(), None);
             }
@@ -205,13 +207,6 @@ impl Options {
         head.clock = head.clock.at_open(self.clock.now());
         engine.commit(&rows, head)
     }
-}
-
-/// The keys of all [`Unclean`] rows begin so.
-pub(super) fn unclean_prefix() -> Vec<u8> {
-    let mut key = unclean_key(crate::id::Epoch::default());
-    key.truncate(key.len() - 8);
-    key
 }
 
 fn put<T: Record>(rows: &mut Overlay, key: Vec<u8>, record: &T) -> Result<()> {

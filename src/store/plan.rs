@@ -11,8 +11,9 @@ use super::snapshot::{Read, Row, Snapshot, own_record_limit};
 use super::tables::{Record, Table};
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
-use crate::id::{CommitSeq, Epoch, ExternalId, Incarnation, IntentId, StoreId};
+use crate::id::{ExternalId, IntentId, StoreId};
 use crate::record::{EncodeError, Header, encode, seal};
+use crate::seq::{CommitSeq, Epoch, Incarnation};
 
 /// Rows to be written: a value, or `None` for a row that goes.
 #[derive(Debug, Default)]

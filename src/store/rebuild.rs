@@ -3,7 +3,6 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::backend::{Backend, Probe};
 use super::engine::Engine;
@@ -80,7 +79,7 @@ pub(crate) fn rebuild(
         return Err(Error::invalid("only a store in a file can be repaired"));
     };
     let path = path.clone();
-    let now = Timestamp::from_ms(unix_ms());
+    let now = options.now();
     let identity = inspection.identity.clone().unwrap_or_else(|| Identity {
         format: FORMAT,
         store: StoreId::draw(now.as_ms(), path.as_os_str().as_encoded_bytes()),
@@ -111,7 +110,7 @@ pub(crate) fn rebuild(
         fill(&inspection, &mut rebuild)?;
         rebuild.flush()
     })?;
-    let kept = keep(&path)?;
+    let kept = keep(&path, now)?;
     fs::rename(&building, &path).map_err(|error| {
         Error::io(format!("renaming {} to {}", building.display(), path.display()), error)
     })?;
@@ -129,13 +128,14 @@ fn read_back(db: &redb::Database) -> Result<Head> {
 }
 
 /// Gives the damaged file a second name, so that the path is never without a store.
-fn keep(path: &Path) -> Result<PathBuf> {
-    let mut kept = beside(path, &format!("damaged-{}", unix_ms() / 1000));
+fn keep(path: &Path, now: Timestamp) -> Result<PathBuf> {
+    let name = format!("damaged-{}", now.as_ms() / 1000);
+    let mut kept = beside(path, &name);
     for again in 1.. {
         match fs::hard_link(path, &kept) {
             Ok(()) => break,
             Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
-                kept = beside(path, &format!("damaged-{}-{again}", unix_ms() / 1000));
+                kept = beside(path, &format!("{name}-{again}"));
             }
             // A file system without hard links: the copy takes longer, and is as good.
             Err(_) => {
@@ -148,9 +148,4 @@ fn keep(path: &Path) -> Result<PathBuf> {
     }
     sync_folder_of(path)?;
     Ok(kept)
-}
-
-fn unix_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

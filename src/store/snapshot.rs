@@ -1,12 +1,11 @@
 //! Reading rows: the [`Read`] every floor above uses, and the durable state it reads by default.
 
 use std::borrow::Cow;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, OnceLock};
 
 use redb::{ReadOnlyTable, ReadTransaction, ReadableDatabase, ReadableTable};
 
-use super::engine::storage_error;
+use super::fault::{shielded, storage_error};
 use super::tables::{Record, Table};
 use crate::error::{Error, ErrorKind, Result};
 use crate::record::{Header, decode, open_frame};
@@ -190,19 +189,4 @@ impl Read for Snapshot {
     fn value_limit(&self) -> usize {
         self.value_limit
     }
-}
-
-/// Runs what may panic inside redb on damaged bytes, and gives the panic back as damage.
-pub(super) fn shielded<T>(what: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
-    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
-        let why = panic
-            .downcast_ref::<String>()
-            .map(String::as_str)
-            .or_else(|| panic.downcast_ref::<&str>().copied())
-            .unwrap_or("no message");
-        Err(Error::damaged(format!(
-            "the storage engine could not {what}, the file is damaged ({why}). Close the store and \
-             run `verify` on it, then `repair`"
-        )))
-    })
 }

@@ -5,6 +5,7 @@
 //! `super::` inside an inline module, and paths that a macro puts together. Nobody writes these by
 //! accident.
 
+use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::fs;
 use std::path::Path;
@@ -25,8 +26,7 @@ impl Source {
     pub(crate) fn new(path: String, text: String) -> Self {
         let is_rust = Path::new(&path).extension().is_some_and(|extension| extension == "rs");
         let plain = if is_rust { plain(&text) } else { String::new() };
-        let is_test = path.ends_with("/tests.rs") || path.contains("/tests/");
-        let code = if is_test { String::new() } else { without_tests(&plain) };
+        let code = without_tests(&plain);
         Self { path, text, plain, code }
     }
 
@@ -42,9 +42,44 @@ impl Source {
         (!is_door).then(|| path.split('/').collect())
     }
 
+    /// The modules that it compiles for tests only, as paths without an ending.
+    fn test_modules(&self) -> Vec<String> {
+        let folder = ["lib.rs", "main.rs", "mod.rs"]
+            .iter()
+            .find_map(|door| self.path.strip_suffix(door))
+            .map_or_else(|| self.path.replace(".rs", "/"), str::to_owned);
+        let (all, ours) = (declared(&self.plain), declared(&self.code));
+        all.difference(&ours).map(|module| format!("{folder}{module}")).collect()
+    }
+
     pub(crate) fn say(&self, line: usize, what: impl Display) -> String {
         format!("{}:{line}: {what}", self.path)
     }
+}
+
+/// The files together: one that another file compiles for tests only has no code.
+pub(crate) fn together(mut files: Vec<Source>) -> Vec<Source> {
+    let tests: Vec<String> = files.iter().flat_map(Source::test_modules).collect();
+    let is_test = |path: &str| {
+        tests
+            .iter()
+            .filter_map(|test| path.strip_prefix(test))
+            .any(|rest| rest == ".rs" || rest.starts_with('/'))
+    };
+    for file in files.iter_mut().filter(|file| is_test(&file.path)) {
+        file.code.clear();
+    }
+    files
+}
+
+/// The modules that stand in files of their own.
+fn declared<'a>(code: &'a str) -> BTreeSet<&'a str> {
+    let tokens = tokens(code);
+    let name = |part: &[Token<'a>]| match part {
+        [Token { text: "mod", .. }, name, Token { text: ";", .. }] => Some(name.text),
+        _ => None,
+    };
+    tokens.windows(3).filter_map(name).collect()
 }
 
 /// A path in code, as written.
@@ -281,7 +316,7 @@ pub(crate) fn house() -> &'static [Source] {
     HOUSE.get_or_init(|| {
         let mut files = Vec::new();
         collect(Path::new(env!("CARGO_MANIFEST_DIR")), "", &mut files);
-        files
+        together(files)
     })
 }
 
@@ -320,6 +355,22 @@ fn comments_strings_and_test_code_are_not_read_as_code() {
     let found: Vec<_> =
         paths(&source.code).into_iter().filter(|path| path.names.len() > 1).collect();
     assert_eq!(found, [Mention { line: 9, names: vec!["two", "n"] }]);
+}
+
+#[test]
+fn a_file_that_is_compiled_for_tests_only_is_not_read_as_code() {
+    let door = "mod a;\n#[cfg(test)]\nmod model;\n#[cfg(all(test, unix))]\nmod tests;";
+    let source = |path: &str, text: &str| Source::new(path.into(), text.into());
+    let files = together(vec![
+        source("src/store/mod.rs", door),
+        source("src/store/a.rs", "x::y"),
+        source("src/store/model.rs", "x::y"),
+        source("src/store/tests/full.rs", "x::y"),
+        source("src/store/tests.rs", "x::y"),
+        source("src/tests.rs", "x::y"),
+    ]);
+    let read: Vec<_> = files.iter().map(|file| !paths(&file.code).is_empty()).collect();
+    assert_eq!(read, [true, true, false, false, false, true]);
 }
 
 #[test]

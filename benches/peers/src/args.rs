@@ -23,7 +23,8 @@ pub(crate) struct Args {
     #[arg(long, default_value_t = 3)]
     pub(crate) rounds: usize,
 
-    /// How long one measurement takes, in seconds, after a fifth of that to warm up
+    /// How long one measurement takes, in seconds, after a fifth of that to warm up (`scale`: half
+    /// of it for keys in order, half for random ones)
     #[arg(long, default_value_t = 1.0)]
     pub(crate) seconds: f64,
 
@@ -69,8 +70,11 @@ Fields of --json:
   fsyncs_per_step     requests that wait for the disk, counted by a preloaded shim for all engines
                       alike: fsync, fdatasync, msync(MS_SYNC), sync, writes through O_DSYNC
                       descriptors; in reopen/* for one opening
-  bytes_per_step      bytes sent to storage (write_bytes of /proc/self/io, whole pages); in
-                      reopen/* for one opening
+  bytes_per_step      bytes written: wchar of /proc/self/io (no engine here writes through a map);
+                      in reopen/* for one opening
+  device_bytes_per_step
+                      bytes the block device wrote meanwhile, for whomever: whole pages, the file
+                      system's journal included; true on a machine that is otherwise quiet
   ratio_to_best_peer  rate / rate of the best peer (redb, sqlite, fjall, lmdb, files) that waits
                       for each step, in the same case: the median of the ratios within each round
   ratio_to_redb, ratio_to_best_batched
@@ -78,6 +82,9 @@ Fields of --json:
   peak_rss_mib        the most memory the child had resident (VmHWM); lmdb's includes its map
   file_mib            blocks on disk at the end
   open_ms             opening the store, reading the run's position and one key
+  open_to_redb_same_file
+                      milepost's open_ms / that of raw redb on the same file (engine
+                      redb-on-milepost-file, which does nothing else)
   random_steps_per_s  in scale/*: the rate with random keys
   live_mib, series    in churn/*: size of the keys and outcomes alive at the end, and every second
                       [seconds, steps/s, file MiB]; late_to_early: rate of the last third / rate of

@@ -7,10 +7,11 @@
 //! |---|---|
 //! | `fsync`, `fdatasync` | redb, `SQLite`, fjall, LMDB, the files kit, Milepost |
 //! | `msync(MS_SYNC)` | LMDB with a writable map |
-//! | `write`, `pwrite`, `writev`, `pwritev` on a descriptor opened with `O_DSYNC` or `O_SYNC` | LMDB's meta page: a flush that no `fsync` shows |
+//! | `write` and its kin, on a descriptor opened with `O_DSYNC` or `O_SYNC` | LMDB's meta page |
 //! | `sync`, `syncfs` | nobody; here so that nobody could |
 //!
-//! `sync_file_range` is counted apart and not delayed: it starts write-back and flushes nothing.
+//! A synchronous write is a flush that no count of `fsync` shows. `sync_file_range` is counted
+//! apart and not delayed: it starts write-back and flushes nothing.
 //!
 //! The counters live in the file named by `SLOW_FSYNC_PAGE`, mapped and shared, so that the bench
 //! reads them as a plain file and needs no `unsafe` of its own. Layout: eight `u64` in the
@@ -21,9 +22,11 @@
 //! engines does that here.
 
 #![cfg(target_os = "linux")]
-// This file is C's side of the fence: it replaces functions of libc, by their C signatures. Every
-// block says what it relies on. The rest of the bench has `unsafe_code = "deny"`.
-#![allow(unsafe_code)]
+#![allow(
+    unsafe_code,
+    reason = "C's side of the fence: it replaces functions of libc, by their C signatures; every \
+              block says what it relies on, and the rest of the bench denies it"
+)]
 
 use std::ffi::{CStr, c_char, c_int, c_long, c_uint, c_void};
 use std::mem::transmute;
@@ -178,12 +181,13 @@ macro_rules! replace {
         /// As the C function of this name.
         #[unsafe(no_mangle)]
         pub unsafe extern "C" fn $name($($arg: $type),*) -> $ret {
+            type Real = unsafe extern "C" fn($($type),*) -> $ret;
             static REAL: AtomicPtr<c_void> = AtomicPtr::new(null_mut());
             let name = CStr::from_bytes_with_nul(concat!(stringify!($name), "\0").as_bytes());
             let real = real(&REAL, name.unwrap_or(c""));
             // SAFETY: the symbol of this name has this signature in the C library; the arguments
             // are passed on as they came.
-            let done = unsafe { transmute::<*mut c_void, unsafe extern "C" fn($($type),*) -> $ret>(real)($($arg),*) };
+            let done = unsafe { transmute::<*mut c_void, Real>(real)($($arg),*) };
             let after: fn($($type),*) = $after;
             after($($arg),*);
             done

@@ -2,7 +2,7 @@
 //! what the process asked of the disk in the same window. The one who watches sleeps meanwhile.
 
 use crate::Result;
-use crate::measure::{Flushes, Histogram, allocated_bytes, written_bytes};
+use crate::measure::{Flushes, Histogram, allocated_bytes, device_bytes, written_bytes};
 use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
@@ -25,8 +25,10 @@ pub(super) struct Watch<'a> {
     pub(super) threads: u16,
     pub(super) warm_up: Duration,
     pub(super) window: Duration,
-    /// Notes rate and size on disk of this folder every second.
-    pub(super) sample: Option<&'a Path>,
+    /// The store's folder.
+    pub(super) dir: &'a Path,
+    /// Notes rate and size on disk every second.
+    pub(super) sample: bool,
 }
 
 /// What was seen in the window.
@@ -36,6 +38,7 @@ pub(super) struct Seen {
     pub(super) latency: Histogram,
     pub(super) flushes: Option<u64>,
     pub(super) bytes: Option<u64>,
+    pub(super) device_bytes: Option<u64>,
     pub(super) series: Vec<(f64, f64, u64)>,
 }
 
@@ -101,7 +104,7 @@ fn observe(watch: &Watch<'_>, phase: &AtomicU8, acknowledged: &[AtomicU64]) -> S
     let count = || acknowledged.iter().map(|count| count.load(Relaxed)).sum::<u64>();
     let flushes = Flushes::of_this_process();
     thread::sleep(watch.warm_up);
-    let (flushes_before, bytes_before) = (flushes.count(), written_bytes());
+    let before = (flushes.count(), written_bytes(), device_bytes(watch.dir));
     let (start, first) = (Instant::now(), count());
     // Not over the STOP of a caller that failed.
     let _ = phase.compare_exchange(WARM_UP, WINDOW, Relaxed, Relaxed);
@@ -109,26 +112,27 @@ fn observe(watch: &Watch<'_>, phase: &AtomicU8, acknowledged: &[AtomicU64]) -> S
     let (mut last_at, mut last_count) = (start, first);
     while start.elapsed() < watch.window && phase.load(Relaxed) != STOP {
         thread::sleep(Duration::from_secs(1).min(watch.window.saturating_sub(start.elapsed())));
-        if let Some(dir) = watch.sample {
+        if watch.sample {
             let (at, counted) = (Instant::now(), count());
             let seconds = (at - last_at).as_secs_f64();
             if seconds > 0.5 {
                 let rate = to_f64(counted - last_count) / seconds;
-                series.push(((at - start).as_secs_f64(), rate, allocated_bytes(dir)));
+                series.push(((at - start).as_secs_f64(), rate, allocated_bytes(watch.dir)));
                 (last_at, last_count) = (at, counted);
             }
         }
     }
     let (seconds, steps) = (start.elapsed().as_secs_f64(), count() - first);
-    let (flushes_after, bytes_after) = (flushes.count(), written_bytes());
+    let after = (flushes.count(), written_bytes(), device_bytes(watch.dir));
     phase.store(STOP, Relaxed);
     let between = |before: Option<u64>, after: Option<u64>| Some(after?.saturating_sub(before?));
     Seen {
         steps,
         seconds,
         latency: Histogram::new(),
-        flushes: between(flushes_before, flushes_after),
-        bytes: between(bytes_before, bytes_after),
+        flushes: between(before.0, after.0),
+        bytes: between(before.1, after.1),
+        device_bytes: between(before.2, after.2),
         series,
     }
 }

@@ -31,6 +31,7 @@ pub(crate) struct Report {
     pub(crate) p99_us: Option<f64>,
     pub(crate) fsyncs_per_step: Option<f64>,
     pub(crate) bytes_per_step: Option<f64>,
+    pub(crate) device_bytes_per_step: Option<f64>,
     pub(crate) open_ms: f64,
     pub(crate) peak_rss_bytes: Option<u64>,
     pub(crate) random_steps_per_s: Option<f64>,

@@ -16,7 +16,8 @@ pub(super) fn measure(
     report: &mut Report,
 ) -> Result<()> {
     let window = Duration::from_secs_f64(spec.seconds);
-    let mut watch = Watch { threads: 1, warm_up: window / 5, window, sample: None };
+    let mut watch =
+        Watch { threads: 1, warm_up: window / 5, window, dir: &spec.dir, sample: false };
     let mode = |pipelined| if pipelined { Mode::Pipelined } else { Mode::Wait };
     let stepper = |run: u16, mode, next, order| -> Result<Box<dyn Caller + '_>> {
         let session = engines::session(engine, name, run, mode)?;
@@ -39,7 +40,7 @@ pub(super) fn measure(
             fill_in(report, &harness::run(&watch, &make)?);
         }
         Task::Churn { ttl_ms } => {
-            watch.sample = Some(&spec.dir);
+            watch.sample = true;
             let make = |run| stepper(run, mode(true), 0, Order::Ordered);
             let seen = harness::run(&watch, &make)?;
             fill_in(report, &seen);
@@ -47,6 +48,8 @@ pub(super) fn measure(
             report.series = seen.series;
         }
         Task::Scale { .. } => {
+            // Two measurements in the time of one: there are four sizes of it.
+            (watch.warm_up, watch.window) = (watch.warm_up / 2, window / 2);
             let next = engine.session(0, Mode::Wait)?.position()?.map_or(0, |last| last + 1);
             let make = |run| stepper(run, mode(true), next, Order::Ordered);
             fill_in(report, &harness::run(&watch, &make)?);
@@ -64,6 +67,7 @@ fn fill_in(report: &mut Report, seen: &harness::Seen) {
     report.p99_us = seen.latency.percentile_us(99.0);
     report.fsyncs_per_step = seen.each(seen.flushes);
     report.bytes_per_step = seen.each(seen.bytes);
+    report.device_bytes_per_step = seen.each(seen.device_bytes);
 }
 
 /// Keys and outcomes that have not fallen due, at a steady rate.

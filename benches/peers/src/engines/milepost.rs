@@ -6,11 +6,14 @@
 
 use super::{CACHE_BYTES, Config, Engine, IN_FLIGHT, Mode, Session};
 use crate::Result;
-use crate::work::{Key, OUTCOME_LEN, STATE_LEN, Step};
-use milepost::{Done, Error, Options, Pending, Position, Run, Store, Versioned};
+use crate::work::{self, OUTCOME_LEN, STATE_LEN, Step};
+use milepost::{
+    Done, Error, ErrorKind, Key, Options, Pending, Position, Run, Store, Tx, Versioned,
+};
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 #[derive(Clone, Default, Serialize, Deserialize)]
 struct State {
@@ -35,22 +38,22 @@ pub(super) fn file(dir: &Path) -> PathBuf {
 
 struct Milepost {
     store: Store,
+    ttl: Option<Duration>,
 }
 
 pub(super) fn open(config: &Config<'_>) -> Result<impl Engine + use<>> {
-    // TODO(adapter): `config.ttl` → the option that lets keys expire, once there is one.
     let options = Options::new().cache_bytes(CACHE_BYTES);
-    Ok(Milepost { store: options.open_or_create(file(config.dir))? })
+    Ok(Milepost { store: options.open_or_create(file(config.dir))?, ttl: config.ttl })
 }
 
 impl Engine for Milepost {
     fn session(&self, run: u16, mode: Mode) -> Result<Box<dyn Session + '_>> {
-        let in_flight_max = match mode {
-            Mode::Wait => 0,
-            Mode::Pipelined => IN_FLIGHT,
-        };
-        let run = self.store.run::<State>(&format!("r{run:05}"))?;
-        Ok(Box::new(Writer { store: &self.store, run, in_flight_max, pending: VecDeque::new() }))
+        Ok(Box::new(Writer {
+            store: self,
+            run: self.store.run::<State>(&format!("r{run:05}"))?,
+            in_flight_max: if matches!(mode, Mode::Pipelined) { IN_FLIGHT } else { 0 },
+            pending: VecDeque::new(),
+        }))
     }
 
     fn close(self: Box<Self>) -> Result<()> {
@@ -59,16 +62,27 @@ impl Engine for Milepost {
 }
 
 struct Writer<'a> {
-    store: &'a Store,
+    store: &'a Milepost,
     run: Run<State>,
+    /// 0 for a caller that waits.
     in_flight_max: usize,
     pending: VecDeque<Pending<Done<Outcome>>>,
 }
 
 impl Writer<'_> {
+    fn key(&self, key: &work::Key) -> Key {
+        let key = Key::new(key);
+        match self.store.ttl {
+            Some(ttl) => key.expires_after(ttl),
+            None => key,
+        }
+    }
+}
+
+impl Writer<'_> {
     fn send(&mut self, step: &Step) -> Result<()> {
         let (state, outcome) = (state_of(step), outcome_of(step));
-        let pending = self.run.submit(&step.key, step.position, move |tx| {
+        let pending = self.run.submit(self.key(&step.key), step.position, move |tx| {
             tx.state = state;
             Ok(outcome)
         })?;
@@ -91,16 +105,21 @@ impl Writer<'_> {
 
 impl Session for Writer<'_> {
     fn commit(&mut self, steps: &[Step]) -> Result<usize> {
-        let mut fresh = 0;
-        for step in steps {
+        if let [step] = steps {
             let (state, outcome) = (state_of(step), outcome_of(step));
-            let done = self.run.step(&step.key, step.position, |tx| {
+            let done = self.run.step(self.key(&step.key), step.position, |tx| {
                 tx.state = state;
                 Ok(outcome)
             })?;
-            fresh += usize::from(matches!(done, Done::Fresh(_)));
+            return Ok(usize::from(done.is_fresh()));
         }
-        Ok(fresh)
+        let items: Vec<(Key, u64, &Step)> =
+            steps.iter().map(|step| (self.key(&step.key), step.position, step)).collect();
+        let done = self.run.batch(items, |tx, step| {
+            tx.state = state_of(step);
+            Ok(outcome_of(step))
+        })?;
+        Ok(done.iter().filter(|done| done.is_fresh()).count())
     }
 
     fn submit(&mut self, step: &Step) -> Result<usize> {
@@ -114,29 +133,30 @@ impl Session for Writer<'_> {
 
     fn drain(&mut self) -> Result<usize> {
         let durable = self.wait_to(0)?;
-        self.store.flush()?;
+        self.store.store.flush()?;
         Ok(durable)
     }
 
     fn load(&mut self, steps: &[Step]) -> Result<()> {
         for step in steps {
             self.send(step)?;
-            self.wait_to(self.in_flight_max)?;
+            self.wait_to(IN_FLIGHT)?;
         }
         self.drain().map(drop)
     }
 
-    fn look_up(&mut self, keys: &[Key]) -> Result<usize> {
+    fn look_up(&mut self, keys: &[work::Key]) -> Result<usize> {
         let mut seen = 0;
         for key in keys {
             // What a program does that meets a step again: it steps, and is told the outcome.
             let at = self.run.position().clone();
-            match self.run.step::<Outcome>(key, at, |_| Err(Error::abort("not seen before"))) {
+            let not_seen = |_: &mut Tx<'_, State>| Err(Error::abort("not seen before"));
+            match self.run.step::<Outcome>(Key::new(key), at, not_seen) {
                 Ok(Done::Duplicate(outcome)) => {
                     seen += usize::from(std::hint::black_box(outcome).code.len() > 1);
                 }
                 Ok(Done::Fresh(_)) => {}
-                Err(error) if error.kind() == milepost::ErrorKind::Aborted => {}
+                Err(error) if error.kind() == ErrorKind::Aborted => {}
                 Err(error) => return Err(error.into()),
             }
         }

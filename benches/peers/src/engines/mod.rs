@@ -6,7 +6,6 @@ mod expiry;
 mod files;
 mod fjall;
 mod lmdb;
-#[cfg(feature = "milepost")]
 mod milepost;
 mod names;
 mod redb;
@@ -32,7 +31,6 @@ pub(crate) struct Config<'a> {
 }
 
 /// How many steps a pipelining caller leaves unacknowledged.
-#[cfg(feature = "milepost")]
 const IN_FLIGHT: usize = 1_024;
 
 /// How a single caller hands its steps over.
@@ -87,14 +85,8 @@ pub(crate) trait Session {
 /// Opens a store, creating it where there is none.
 pub(crate) fn open(kind: Kind, config: &Config<'_>) -> Result<Box<dyn Engine>> {
     Ok(match kind {
-        #[cfg(feature = "milepost")]
         Kind::Milepost => Box::new(milepost::open(config)?),
-        #[cfg(feature = "milepost")]
         Kind::RedbOnMilepost => Box::new(redb::open_file(&milepost::file(config.dir))?),
-        #[cfg(not(feature = "milepost"))]
-        Kind::Milepost | Kind::RedbOnMilepost => {
-            return Err("built without the feature `milepost`".into());
-        }
         Kind::Redb => Box::new(redb::open(config)?),
         Kind::Sqlite => Box::new(sqlite::open(config)?),
         Kind::Fjall => Box::new(fjall::open(config)?),

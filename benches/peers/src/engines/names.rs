@@ -26,20 +26,15 @@ pub(crate) struct EngineName {
 const BY_HAND: &str = "-batch100";
 
 impl EngineName {
-    /// Every engine that is built in, in the order of the tables.
+    /// Every engine, in the order of the tables.
     pub(crate) fn all() -> Vec<Self> {
         let waiting = |kind| Self { kind, by_hand: false };
         let by_hand = |kind| Self { kind, by_hand: true };
         let peers = [Kind::Redb, Kind::Sqlite, Kind::Fjall, Kind::Lmdb, Kind::Files];
-        let mut all = Vec::new();
-        if cfg!(feature = "milepost") {
-            all.push(waiting(Kind::Milepost));
-        }
+        let mut all = vec![waiting(Kind::Milepost)];
         all.extend(peers.map(waiting));
         all.extend(peers.map(by_hand));
-        if cfg!(feature = "milepost") {
-            all.push(waiting(Kind::RedbOnMilepost));
-        }
+        all.push(waiting(Kind::RedbOnMilepost));
         all
     }
 

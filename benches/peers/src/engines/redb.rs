@@ -9,6 +9,7 @@ use super::{CACHE_BYTES, Config, Engine, Mode, Session, position_of, run_key, ru
 use crate::Result;
 use crate::work::{Key, Step};
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
+use std::path::Path;
 use std::time::Duration;
 
 type Rows = TableDefinition<'static, &'static [u8], &'static [u8]>;
@@ -25,18 +26,19 @@ struct Redb {
 pub(super) fn open(config: &Config<'_>) -> Result<impl Engine + use<>> {
     let path = config.dir.join("store.redb");
     let db = Database::builder().set_cache_size(CACHE_BYTES).create(path)?;
-    // The tables exist before the first look-up.
-    let txn = db.begin_write()?;
-    for table in [KEYS, RUNS, META, EXPIRY] {
-        txn.open_table(table)?;
+    if db.begin_read()?.open_table(META).is_err() {
+        // The tables exist before the first look-up. Only once: it is a commit.
+        let txn = db.begin_write()?;
+        for table in [KEYS, RUNS, META, EXPIRY] {
+            txn.open_table(table)?;
+        }
+        txn.commit()?;
     }
-    txn.commit()?;
     Ok(Redb { db, ttl: config.ttl })
 }
 
 /// Opens somebody else's file, for the time that takes; it can do nothing with it.
-#[cfg(feature = "milepost")]
-pub(super) fn open_file(path: &std::path::Path) -> Result<impl Engine + use<>> {
+pub(super) fn open_file(path: &Path) -> Result<impl Engine + use<>> {
     Ok(Redb { db: Database::builder().set_cache_size(CACHE_BYTES).open(path)?, ttl: None })
 }
 

@@ -18,6 +18,19 @@ pub(crate) fn allocated_bytes(dir: &Path) -> u64 {
     sizes.sum()
 }
 
+/// Bytes written to the block device a folder is on, by everybody: pages as they are, the file
+/// system's journal included. What a step really costs the disk, on a machine that is otherwise
+/// quiet.
+pub(crate) fn device_bytes(dir: &Path) -> Option<u64> {
+    let dev = fs::metadata(dir).ok()?.dev();
+    // As the kernel packs it: 12 bits of the major number around 8 of the minor, then the rest.
+    let major = (dev >> 8) & 0xfff;
+    let minor = (dev & 0xff) | ((dev >> 12) & 0xfff_ff00);
+    let stat = fs::read_to_string(format!("/sys/dev/block/{major}:{minor}/stat")).ok()?;
+    let sectors: u64 = stat.split_whitespace().nth(6)?.parse().ok()?;
+    Some(sectors * 512) // a sector of this file is 512 bytes whatever the device's
+}
+
 /// The kind of file system a folder is on, by the longest mount point that leads to it.
 pub(crate) fn file_system(dir: &Path) -> Option<String> {
     let dir = dir.canonicalize().ok()?;

@@ -6,7 +6,7 @@ mod flushes;
 mod histogram;
 mod process;
 
-pub(crate) use disk::{allocated_bytes, fdatasync_us, file_system};
+pub(crate) use disk::{allocated_bytes, device_bytes, fdatasync_us, file_system};
 pub(crate) use flushes::{Flushes, Shim};
 pub(crate) use histogram::Histogram;
 pub(crate) use process::{peak_rss_bytes, written_bytes};

@@ -19,6 +19,10 @@ pub(super) fn describe(dir: &Path, args: &Args) -> Vec<String> {
         format!("; fdatasync of an overwritten 4 KiB page takes {us:.0} µs")
     });
     lines.push(format!("{} {}, {kind}{flush}", std::env::consts::OS, kernel.trim()));
+    let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    if let Some(load) = load.split(' ').next().filter(|load| !load.is_empty()) {
+        lines.push(format!("load average of the minute before: {load} (should be near 0)"));
+    }
     if args.slow_fsync_us > 0 {
         lines.push(format!("every flush delayed by {} µs", args.slow_fsync_us));
     }

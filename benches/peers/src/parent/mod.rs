@@ -14,7 +14,7 @@ use crate::engines::{EngineName, Kind};
 use crate::measure::{Shim, allocated_bytes, file_system};
 use crate::report::{self, Row};
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use stores::Stores;
 
 /// One engine's report of one round, and the blocks on disk after it.
@@ -123,6 +123,22 @@ fn measure(
     Ok((report, file_bytes))
 }
 
+/// Removes the folders of runs that were interrupted: those of processes that are no more.
+fn remove_left_behind(parent: &Path) -> Result<()> {
+    for entry in fs::read_dir(parent)?.flatten() {
+        let name = entry.file_name();
+        let pid = name.to_str().and_then(|name| name.strip_prefix(SCRATCH)?.parse::<u32>().ok());
+        // Where there is no /proc, nobody can be said to be gone.
+        let gone = |pid| Path::new("/proc/self").exists() && !Path::new("/proc").join(pid).exists();
+        if pid.is_some_and(|pid| gone(pid.to_string())) {
+            fs::remove_dir_all(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+const SCRATCH: &str = "milepost-bench-";
+
 /// A folder of our own for the stores, removed at the end.
 struct Scratch(PathBuf);
 
@@ -132,7 +148,8 @@ impl Scratch {
             Some(dir) => dir.clone(),
             None => std::env::current_exe()?.parent().ok_or("a binary has a folder")?.into(),
         };
-        let dir = parent.join(format!("milepost-bench-{}", std::process::id()));
+        remove_left_behind(&parent)?;
+        let dir = parent.join(format!("{SCRATCH}{}", std::process::id()));
         fs::create_dir_all(&dir)?;
         if file_system(&dir).is_some_and(|kind| kind == "tmpfs" || kind == "ramfs") {
             eprintln!(

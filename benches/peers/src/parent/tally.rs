@@ -30,11 +30,15 @@ pub(super) fn rows(case: &Case, engines: &[EngineName], measured: &[Measured]) -
             p99_us: rated(of(|m| m.report.p99_us)),
             fsyncs_per_step: rated(of(|m| m.report.fsyncs_per_step)),
             bytes_per_step: rated(of(|m| m.report.bytes_per_step)),
+            device_bytes_per_step: rated(of(|m| m.report.device_bytes_per_step)),
             ratio_to_best_peer: rated(against(best_peer)),
             ratio_to_redb: rated(against(redb)),
             ratio_to_best_batched: rated(against(best_batched)),
             peak_rss_mib: of(|m| m.report.peak_rss_bytes.map(mib)),
             file_mib: of(|m| Some(mib(m.file_bytes))),
+            open_to_redb_same_file: (engine.kind == Kind::Milepost && case.opens())
+                .then(|| open_to_redb_same_file(measured))
+                .flatten(),
             open_ms: case.opens().then(|| of(|m| Some(m.report.open_ms))).flatten(),
             random_steps_per_s: of(|m| m.report.random_steps_per_s),
             live_mib: of(|m| m.report.live_bytes.map(mib)),
@@ -72,6 +76,17 @@ fn ratio(measured: &[Measured], engine: EngineName, other: Option<EngineName>) -
     };
     let rounds = measured.iter().filter(|m| m.engine == engine).map(|m| m.round);
     median(rounds.filter_map(|round| Some(rate(engine, round)? / rate(other, round)?)))
+}
+
+/// How much longer Milepost opens its file than raw redb opens the same bytes.
+fn open_to_redb_same_file(measured: &[Measured]) -> Option<f64> {
+    let open = |kind, round| {
+        let found = measured.iter().find(|m| m.engine.kind == kind && m.round == round)?;
+        Some(found.report.open_ms)
+    };
+    let rounds = measured.iter().filter(|m| m.engine.kind == Kind::Milepost).map(|m| m.round);
+    let ratio = |round| Some(open(Kind::Milepost, round)? / open(Kind::RedbOnMilepost, round)?);
+    median(rounds.filter_map(ratio))
 }
 
 fn median(values: impl Iterator<Item = f64>) -> Option<f64> {

@@ -3,28 +3,24 @@
 use super::Row;
 use super::number::rounded;
 use crate::Result;
-use std::io::Write as _;
+use serde::Serialize as _;
+use serde_json::ser::{Formatter, Serializer};
+use std::io::{self, Write};
 
 pub(super) fn print(rows: &[Row]) -> Result<()> {
-    let mut out = std::io::stdout().lock();
+    let mut out = io::stdout().lock();
     for row in rows {
-        let mut value = serde_json::to_value(row)?;
-        shorten(&mut value);
-        writeln!(out, "{value}")?;
+        row.serialize(&mut Serializer::with_formatter(&mut out, FourDigits))?;
+        writeln!(out)?;
     }
     out.flush()?;
     Ok(())
 }
 
-fn shorten(value: &mut serde_json::Value) {
-    match value {
-        serde_json::Value::Number(number) if number.is_f64() => {
-            if let Some(float) = number.as_f64() {
-                *value = rounded(float).into();
-            }
-        }
-        serde_json::Value::Array(items) => items.iter_mut().for_each(shorten),
-        serde_json::Value::Object(fields) => fields.values_mut().for_each(shorten),
-        _ => {}
+struct FourDigits;
+
+impl Formatter for FourDigits {
+    fn write_f64<W: ?Sized + Write>(&mut self, out: &mut W, value: f64) -> io::Result<()> {
+        write!(out, "{}", rounded(value))
     }
 }

@@ -24,6 +24,7 @@ pub(crate) fn markdown(
     for line in machine {
         writeln!(text, "- {line}")?;
     }
+    writeln!(text, "- to repeat it: `{}`", command(std::env::args().skip(1)))?;
     for (case, about) in cases {
         let of_case: Vec<&Row> = rows.iter().filter(|row| row.case == *case).collect();
         write!(text, "\n### `{case}`: {about}\n\n")?;
@@ -34,6 +35,21 @@ pub(crate) fn markdown(
     }
     fs::write(file, between_marks(fs::read_to_string(file).ok().as_deref(), &text))?;
     Ok(())
+}
+
+/// The command of this run, without where the stores were put: that is this machine's.
+fn command(args: impl Iterator<Item = String>) -> String {
+    let mut words =
+        vec!["cargo run --release --manifest-path benches/peers/Cargo.toml --".to_owned()];
+    let mut args = args.peekable();
+    while let Some(word) = args.next() {
+        if word == "--dir" {
+            args.next();
+        } else if !word.starts_with("--dir=") {
+            words.push(word);
+        }
+    }
+    words.join(" ")
 }
 
 fn table(text: &mut String, case: &str, rows: &[&Row]) -> Result<()> {
@@ -84,6 +100,12 @@ fn between_marks(old: Option<&str>, text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_command_names_no_folder_of_this_machine() {
+        let args = ["--rounds", "3", "--dir", "here", "--dir=there", "--json"].map(str::to_owned);
+        assert!(command(args.into_iter()).ends_with("-- --rounds 3 --json"));
+    }
 
     #[test]
     fn what_people_wrote_around_the_marks_stays() {

@@ -26,12 +26,16 @@ pub(crate) struct Row {
     pub(crate) fsyncs_per_step: Option<f64>,
     pub(crate) bytes_per_step: Option<f64>,
     pub(crate) ratio_to_best_peer: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) device_bytes_per_step: Option<f64>,
     pub(crate) ratio_to_redb: Option<f64>,
     pub(crate) ratio_to_best_batched: Option<f64>,
     pub(crate) peak_rss_mib: Option<f64>,
     pub(crate) file_mib: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) open_ms: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) open_to_redb_same_file: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) random_steps_per_s: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]

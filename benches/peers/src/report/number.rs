@@ -11,14 +11,15 @@ pub(super) fn rounded(value: f64) -> f64 {
     if digits >= 0 { (value * scale).round() / scale } else { (value / scale).round() * scale }
 }
 
-/// `12,345`, `123`, `12.3`, `1.23`, `0.012`; a dash where nothing is known.
+/// `12,345`, `123`, `12.3`, `1.23`, `0.012`, `4.5e-5`; a dash where nothing is known.
 pub(super) fn shown(value: Option<f64>) -> String {
     let Some(value) = value else { return "–".to_owned() };
     match value.abs() {
         size if size >= 100.0 || size == 0.0 => grouped(value),
         size if size >= 10.0 => format!("{value:.1}"),
         size if size >= 0.1 => format!("{value:.2}"),
-        _ => format!("{value:.3}"),
+        size if size >= 0.001 => format!("{value:.3}"),
+        _ => format!("{value:.1e}"),
     }
 }
 

@@ -2,7 +2,6 @@
 //! dependency, no script, no font but the reader's; legible on light and dark pages.
 
 use super::number::shown;
-use std::fmt::Write as _;
 
 const WIDTH: f64 = 720.0;
 const LEFT: f64 = 170.0;
@@ -34,6 +33,7 @@ fn colour(engine: &str) -> &'static str {
         "sqlite-batch100" => "#8ce99a",
         "fjall-batch100" => "#e599f7",
         "lmdb-batch100" => "#66d9e8",
+        "redb-on-milepost-file" => "#f783ac",
         _ => "#adb5bd",
     }
 }
@@ -59,7 +59,7 @@ pub(super) fn bars(title: &str, bars: &[(String, f64)]) -> String {
 pub(super) fn lines(title: &str, axes: &Axes, lines: &[Line]) -> String {
     let height = 400.0;
     let points = || lines.iter().flat_map(|line| line.points.iter());
-    let x = Scale::new(points().map(|p| p.0), axes.log_x, (80.0, WIDTH - 170.0));
+    let x = Scale::new(points().map(|p| p.0), axes.log_x, (80.0, WIDTH - 190.0));
     let y = Scale::new(points().map(|p| p.1), axes.log_y, (height - 50.0, 44.0));
     let mut body = String::new();
     for (value, at) in x.ticks() {
@@ -67,10 +67,10 @@ pub(super) fn lines(title: &str, axes: &Axes, lines: &[Line]) -> String {
         text(&mut body, at, height - 32.0, "middle", &shown(Some(value)));
     }
     for (value, at) in y.ticks() {
-        rule(&mut body, (80.0, at), (WIDTH - 170.0, at));
+        rule(&mut body, (80.0, at), (WIDTH - 190.0, at));
         text(&mut body, 74.0, at + 4.0, "end", &shown(Some(value)));
     }
-    text(&mut body, f64::midpoint(80.0, WIDTH - 170.0), height - 12.0, "middle", axes.x);
+    text(&mut body, f64::midpoint(80.0, WIDTH - 190.0), height - 12.0, "middle", axes.x);
     text(&mut body, 8.0, 40.0, "start", axes.y);
     let mut legend = 60.0;
     for line in lines {
@@ -84,14 +84,12 @@ pub(super) fn lines(title: &str, axes: &Axes, lines: &[Line]) -> String {
                 r#"<polyline points="{path}" fill="none" stroke="{stroke}" stroke-width="2"/>"#
             ),
         );
-        let (from, to) = (WIDTH - 158.0, WIDTH - 138.0);
+        let (at, y) = (WIDTH - 178.0, legend - 1.5);
         element(
             &mut body,
-            &format!(
-                r#"<line x1="{from}" y1="{legend}" x2="{to}" y2="{legend}" stroke="{stroke}" stroke-width="3"/>"#
-            ),
+            &format!(r#"<rect x="{at}" y="{y}" width="20" height="3" fill="{stroke}"/>"#),
         );
-        text(&mut body, WIDTH - 132.0, legend + 4.0, "start", &line.name);
+        text(&mut body, WIDTH - 152.0, legend + 4.0, "start", &line.name);
         legend += 20.0;
     }
     page(title, height, &body)
@@ -169,11 +167,9 @@ fn element(body: &mut String, element: &str) {
 
 fn page(title: &str, height: f64, body: &str) -> String {
     let mut svg = String::new();
-    // Writing to a string cannot fail.
-    let _ = writeln!(
-        svg,
-        r##"<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" font-family="system-ui, sans-serif" font-size="13" fill="#212529">"##
-    );
+    let font = r##"font-family="system-ui, sans-serif" font-size="13" fill="#212529""##;
+    let size = format!(r#"xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}""#);
+    element(&mut svg, &format!("<svg {size} {font}>"));
     element(&mut svg, r##"<rect width="100%" height="100%" fill="#ffffff"/>"##);
     element(
         &mut svg,

@@ -12,13 +12,17 @@ pub(super) type Column = (&'static str, fn(&Row) -> Option<f64>);
 pub(super) fn columns(case: &str) -> Vec<Column> {
     let size: [Column; 2] =
         [("peak MiB", |row| row.peak_rss_mib), ("file MiB", |row| row.file_mib)];
-    let cost: [Column; 2] =
-        [("fsyncs/step", |row| row.fsyncs_per_step), ("bytes/step", |row| row.bytes_per_step)];
+    let cost: [Column; 3] = [
+        ("fsyncs/step", |row| row.fsyncs_per_step),
+        ("bytes/step", |row| row.bytes_per_step),
+        ("disk B/step", |row| row.device_bytes_per_step),
+    ];
     let mut columns: Vec<Column> = Vec::new();
     if case.starts_with("reopen/") {
         columns.push(("open ms", |row| row.open_ms));
         columns.push(("× best peer", |row| row.ratio_to_best_peer));
         columns.push(("× redb", |row| row.ratio_to_redb));
+        columns.push(("÷ same file", |row| row.open_to_redb_same_file));
         columns.push(("fsyncs", |row| row.fsyncs_per_step));
         columns.push(("bytes", |row| row.bytes_per_step));
         columns.extend(size);
@@ -33,6 +37,7 @@ pub(super) fn columns(case: &str) -> Vec<Column> {
     if case.starts_with("scale/") {
         columns.push(("random/s", |row| row.random_steps_per_s));
         columns.push(("open ms", |row| row.open_ms));
+        columns.push(("÷ same file", |row| row.open_to_redb_same_file));
     } else if case.starts_with("churn/") {
         columns.push(("late/early", |row| row.late_to_early));
         columns.push(("live MiB", |row| row.live_mib));

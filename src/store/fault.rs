@@ -1,0 +1,53 @@
+//! What redb says when something is wrong, its panics included, as errors of ours.
+
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use crate::error::{Error, ErrorKind, Result};
+
+/// redb's errors, under the kind that says what to do.
+pub(super) fn storage_error(error: impl Into<redb::Error>) -> Error {
+    match error.into() {
+        redb::Error::Io(error) => Error::io("the store's file", error),
+        error @ (redb::Error::Corrupted(_)
+        | redb::Error::TableDoesNotExist(_)
+        | redb::Error::TableTypeMismatch { .. }
+        | redb::Error::TableIsMultimap(_)
+        | redb::Error::TypeDefinitionChanged { .. }) => Error::damaged(format!(
+            "the store's file is damaged ({error}): close the store, run `verify` on it, then \
+             `repair`"
+        ))
+        .with_source(error),
+        error @ redb::Error::DatabaseAlreadyOpen => {
+            Error::new(ErrorKind::Locked, format!("the store is open in another place: {error}"))
+        }
+        error @ redb::Error::UpgradeRequired(_) => Error::new(
+            ErrorKind::Invalid,
+            format!("the file was written by an older storage engine: {error}"),
+        ),
+        error @ redb::Error::ValueTooLarge(_) => {
+            Error::new(ErrorKind::LimitExceeded, error.to_string())
+        }
+        error @ redb::Error::DatabaseClosed => {
+            Error::invalid(format!("the store was closed: {error}"))
+        }
+        error => {
+            Error::io("the storage engine", io::Error::other(error.to_string())).with_source(error)
+        }
+    }
+}
+
+/// Runs what may panic inside redb on damaged bytes, and gives the panic back as damage.
+pub(super) fn shielded<T>(what: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
+        let why = panic
+            .downcast_ref::<String>()
+            .map(String::as_str)
+            .or_else(|| panic.downcast_ref::<&str>().copied())
+            .unwrap_or("no message");
+        Err(Error::damaged(format!(
+            "the storage engine could not {what}, the file is damaged ({why}). Close the store and \
+             run `verify` on it, then `repair`"
+        )))
+    })
+}
