@@ -29,6 +29,8 @@ pub enum ErrorKind {
     Fenced,
     /// An effect may or may not have happened: ask the receiver before doing it again.
     InDoubt,
+    /// The key is so old that it may have been seen and forgotten: find out whether it was done.
+    BeyondHorizon,
     /// A commit failed after it may have reached the disk: reopen, then `Store::resolve`.
     Uncertain(CommitSeq),
     /// An earlier failure made this handle unusable: reopen the store.

@@ -5,7 +5,7 @@ use crate::ledger::{
     AuditRecord, IntentRecord, KeyRecord, KeyState, OPEN_CLAIMS, OUTSTANDING, QuarantineRecord,
     RowRecord, RunRecord, SchemaRecord, expiry_due, expiry_entries, expiry_second, intent_of_key,
 };
-use crate::store::{Read, Sum, Table, frame_of};
+use crate::store::{Read, Sum, Table, appended_of, frame_of};
 
 /// Why a row is not what the store wrote; `None` if it is.
 pub(super) fn fault_of(rows: &impl Read, table: Table, key: &[u8], bytes: &[u8]) -> Option<String> {
@@ -38,7 +38,7 @@ fn check(rows: &impl Read, table: Table, key: &[u8], bytes: &[u8]) -> Result<Opt
             misplaced(open != key.starts_with(OPEN_CLAIMS), "stands among the wrong keys")
         }
         Table::Expiry => {
-            let (_, payload) = frame_of(table, key, bytes, rows.value_limit())?;
+            let payload = appended_of(table, key, bytes)?;
             let cut = expiry_entries(payload).any(|entry| entry.is_none());
             misplaced(cut || expiry_due(key).is_none(), "is cut short")
         }
@@ -82,9 +82,7 @@ impl ExpiryIndex {
                 }
             }
             Table::Expiry => {
-                let Ok((_, payload)) = frame_of(table, key, bytes, rows.value_limit()) else {
-                    return;
-                };
+                let Ok(payload) = appended_of(table, key, bytes) else { return };
                 let second = key.get(..8).unwrap_or_default();
                 for entry in expiry_entries(payload).flatten() {
                     self.listed.add(Table::Expiry, entry, second);

@@ -10,6 +10,6 @@ mod name;
 mod payload;
 
 pub(crate) use codec::{Bytes, EncodeError, PAYLOAD_BYTES_MAX, decode, encode};
-pub(crate) use frame::{Header, open as open_frame, seal};
+pub(crate) use frame::{CODEC_BINCODE, FrameError, Header, open as open_frame, seal};
 pub(crate) use name::{named, unnamed};
 pub(crate) use payload::Payload;

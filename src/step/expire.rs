@@ -1,20 +1,30 @@
 //! Forgetting keys whose time is over: a few with every commit, in proportion to what comes in, and
 //! never one that is in doubt.
 
-use crate::error::Result;
+use crate::error::{ErrorKind, Result};
 use crate::ledger::{ExpiryRecord, KeyRecord, expiry_due, expiry_entries, expiry_entry};
 use crate::record::{Header, seal};
-use crate::store::{Plan, Read, Record, Table, frame_of};
+use crate::store::{Plan, Read, Record, Table, appended_of};
 
 /// Forgets what is due, at most as much as the plan may. The horizon rises with it, in the same
 /// commit.
+///
+/// A damaged row of the index, or a damaged key, is passed over: it forgets nothing, which costs room
+/// and no answer. `verify` tells of it, and `repair` makes the index anew.
 pub(super) fn forget_expired(plan: &mut Plan<'_>) -> Result<()> {
     let mut left = plan.forget_max();
+    let mut from = Vec::new();
     while left > 0 {
-        let due = plan.scan(Table::Expiry, &[], &[], 1)?.pop();
-        let Some((row, bytes)) = due else { return Ok(()) };
+        let Some((row, bytes)) = plan.scan(Table::Expiry, &[], &from, 1)?.pop() else {
+            return Ok(());
+        };
         let Some(at) = expiry_due(&row).filter(|at| *at <= plan.believed()) else { return Ok(()) };
-        let (_, payload) = frame_of(Table::Expiry, &row, &bytes, plan.value_limit())?;
+        // The next one is the one right behind it, if this one has to stay.
+        from = [row.as_slice(), &[0]].concat();
+        let Ok(payload) = appended_of(Table::Expiry, &row, &bytes) else {
+            left -= 1;
+            continue;
+        };
         let mut rest = Vec::new();
         for key in expiry_entries(payload).flatten() {
             if left == 0 {
@@ -37,11 +47,12 @@ pub(super) fn forget_expired(plan: &mut Plan<'_>) -> Result<()> {
 
 /// Removes a key, unless it was given a later deadline since, or is no longer settled.
 fn forget(plan: &mut Plan<'_>, key: &[u8]) -> Result<()> {
-    let due = plan
-        .record::<KeyRecord>(key)?
-        .and_then(|record| record.deadline)
-        .is_some_and(|deadline| deadline <= plan.believed());
-    if due {
+    let record = match plan.record::<KeyRecord>(key) {
+        Err(error) if matches!(error.kind(), ErrorKind::Damaged | ErrorKind::TooNew) => None,
+        record => record?,
+    };
+    let deadline = record.and_then(|record| record.deadline);
+    if deadline.is_some_and(|deadline| deadline <= plan.believed()) {
         plan.forget(Table::Keys, key.to_vec());
     }
     Ok(())

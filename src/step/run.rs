@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 
 use super::done::Done;
 use super::expire::forget_expired;
-use super::seen::{repeated, settle_key};
+use super::seen::{refuse_beyond_horizon, repeated, settle_key};
 use super::tx::{Tx, check_key, row_value, store_value, unstorable};
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
@@ -157,7 +157,7 @@ where
     ///
     /// # Errors
     /// Whatever `work` returned, most often `Aborted`; `Conflict` if the key was used for another
-    /// request; `Invalid` if the position would go back or a value cannot be stored;
+    /// request; `BeyondHorizon` if it may have been seen and forgotten; `Invalid` if the position would go back or a value cannot be stored;
     /// `LimitExceeded`; `Damaged` if a record it needs is; `SchemaMismatch` if the stored outcome is
     /// not an `R`. In all these cases nothing was written, and the state is as before. After
     /// `Uncertain`, `NoSpace`, `Io` or `Fenced` the handle is `Poisoned`: reopen the store.
@@ -353,6 +353,7 @@ where
         if let Some(record) = plan.record::<KeyRecord>(&row)? {
             return repeated(&record, key, &row);
         }
+        refuse_beyond_horizon(plan, key, &row)?;
         let position = self.position.advance(position)?;
         let mut tx = Tx::new(plan, &self.name, std::mem::take(&mut self.state));
         let outcome = work(&mut tx)?;

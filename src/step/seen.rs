@@ -33,6 +33,21 @@ pub(super) fn repeated<R: Serialize + DeserializeOwned>(
     }
 }
 
+/// Refuses a key that says it is so old that it may have been seen and forgotten.
+pub(super) fn refuse_beyond_horizon(plan: &Plan<'_>, key: &Key, row: &[u8]) -> Result<()> {
+    if key.is_beyond(plan.horizon()) {
+        return Err(Error::new(
+            ErrorKind::BeyondHorizon,
+            format!(
+                "{} was issued so long ago that it may have been seen and forgotten: find out \
+                 whether it was done. Nothing was written",
+                row_name(Table::Keys, row)
+            ),
+        ));
+    }
+    Ok(())
+}
+
 fn refuse_other_request(record: &KeyRecord, key: &Key, row: &[u8]) -> Result<()> {
     if is_other_request(record, key) {
         return Err(Error::new(

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use redb::{BackendError, StorageBackend};
 
 use super::disk::{Disk, FileDisk};
+use super::shadow::Gate;
 
 /// redb keeps its header, with both commit slots, in the first bytes of the file.
 const REDB_HEADER_BYTES: u64 = 320;
@@ -29,6 +30,42 @@ impl Probe {
     pub(super) fn len(&self) -> u64 {
         self.len.load(Ordering::Relaxed)
     }
+}
+
+/// A byte of redb's header that redb leaves alone.
+const MARK_OFFSET: u64 = 10;
+const MARK: u8 = 0xF5;
+
+/// Notes in the file that a flush of it failed. What was written before may then be in the cache
+/// alone, and no later flush need bring it to the disk; the note is in that same cache, and is gone
+/// with it.
+pub(super) fn mark_unsynced(disk: &dyn Disk) {
+    // If this fails too, nothing can be noted; the handle is poisoned either way.
+    let _ = disk.write(MARK_OFFSET, &[MARK]);
+}
+
+/// If a flush of this file failed since it was last in the cache as it is on the disk: writes all
+/// of it anew, so that what can be read is durable before anybody builds on it.
+pub(super) fn make_up_for_unsynced(disk: &dyn Disk) -> io::Result<()> {
+    let mut mark = [0];
+    disk.read(MARK_OFFSET, &mut mark)?;
+    if mark != [MARK] {
+        return Ok(());
+    }
+    let len = disk.len()?;
+    let mut bytes = vec![0; 1 << 20];
+    let mut at = 0;
+    while at < len {
+        let part = usize::try_from(len - at).map_or(bytes.len(), |left| left.min(bytes.len()));
+        let (part, _) = bytes.split_at_mut(part);
+        disk.read(at, part)?;
+        disk.write(at, part)?;
+        at += part.len() as u64;
+    }
+    disk.sync()?;
+    // Last: a crash before this does it all again.
+    disk.write(MARK_OFFSET, &[0])?;
+    disk.sync()
 }
 
 /// The medium: a file, whose locks redb takes, or a disk without locks.
@@ -60,6 +97,11 @@ impl Backend {
         Self { medium, disk, probe }
     }
 
+    /// The medium behind a gate: redb's locks are taken on the medium, its writes go to the gate.
+    pub(super) fn gated(medium: Medium, gate: Arc<Gate>, probe: Arc<Probe>) -> Self {
+        Self { medium, disk: gate, probe }
+    }
+
     fn locks(&self) -> Result<&redb::backends::FileBackend, BackendError> {
         match &self.medium {
             Medium::File(file) => Ok(file.backend()),
@@ -85,7 +127,7 @@ impl StorageBackend for Backend {
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.disk.sync()
+        self.disk.sync().inspect_err(|_| mark_unsynced(&*self.disk))
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {

@@ -28,6 +28,10 @@ pub(super) fn storage_error(error: impl Into<redb::Error>) -> Error {
         error @ redb::Error::ValueTooLarge(_) => {
             Error::new(ErrorKind::LimitExceeded, error.to_string())
         }
+        error @ redb::Error::PreviousIo => Error::new(
+            ErrorKind::Poisoned,
+            format!("an earlier read or write of the file failed: open the store again ({error})"),
+        ),
         error @ redb::Error::DatabaseClosed => {
             Error::invalid(format!("the store was closed: {error}"))
         }

@@ -60,6 +60,10 @@ impl super::line::Group for Group {
     fn bytes(&self) -> usize {
         self.rows.bytes()
     }
+
+    fn size(&self) -> usize {
+        self.rows.len()
+    }
 }
 
 /// The ticket of a group.
@@ -197,7 +201,7 @@ impl Committer {
                 believed: marks.clock.high_water,
                 horizon: marks.horizon,
                 limits: self.limits,
-                forget_max: forget_max(state.members, state.members_before),
+                forget_max: forget_max(state.members, state.size_before),
             },
             writes: Overlay::default(),
             next_id: marks.next_id,
@@ -345,8 +349,8 @@ impl Committer {
 
 /// How many expired rows a plan may forget: the first one of a group, in proportion to what groups
 /// bring in, so that a lone step after a long pause does not pay for all of it.
-fn forget_max(members: usize, members_before: usize) -> usize {
-    if members == 0 { 64 + 2 * members_before } else { 0 }
+fn forget_max(members: usize, rows_before: usize) -> usize {
+    if members == 0 { 64 + 2 * rows_before } else { 0 }
 }
 
 impl Marks {

@@ -5,13 +5,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::backend::{Backend, Medium};
-use super::disk::{Disk, Shadow};
+use super::disk::Disk;
 use super::handle::Store;
 use super::head::{Head, Identity, META_IDENTITY};
 use super::integrity::Sum;
 use super::lock::LockFile;
 use super::open::{check_header, look_into, open_redb, verify_pages};
 use super::options::Options;
+use super::shadow::Shadow;
 use super::snapshot::{Read, Snapshot};
 use super::tables::{META_HEAD, Table};
 use crate::error::{Error, Result};
@@ -57,7 +58,7 @@ impl Inspection {
         let mut inspection =
             Self { pages: None, identity: None, head: None, rows: None, db: None, file: None };
         match check_header(&*disk) {
-            Ok(true) => inspection.pages = said(verify_pages(disk.clone(), cache_bytes)),
+            Ok(true) => inspection.pages = said(verify_pages(disk.clone())),
             // The storage engine verifies what a crash left behind when it opens it, below.
             Ok(false) => {}
             Err(error) => inspection.pages = Some(error.to_string()),

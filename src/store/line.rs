@@ -20,8 +20,10 @@ use super::sync::{
 pub(super) trait Group: Sized {
     /// The group that opens when this one is closed.
     fn following(&self) -> Self;
-    /// Its size, in bytes.
+    /// About how much memory it takes, in bytes.
     fn bytes(&self) -> usize;
+    /// How much it writes, in rows.
+    fn size(&self) -> usize;
 }
 
 /// Why the line ended; what a failed commit left.
@@ -51,7 +53,9 @@ pub(super) struct State<G, F> {
     /// The group that is being committed.
     pub(super) in_flight: Option<Arc<G>>,
     /// How many plans the group before the open one had.
-    pub(super) members_before: usize,
+    members_before: usize,
+    /// How much the group before the open one wrote.
+    pub(super) size_before: usize,
     pub(super) members: usize,
     tickets: VecDeque<Arc<Ticket<F>>>,
     leading: bool,
@@ -139,6 +143,7 @@ impl<G: Group, F: Fate> Line<G, F> {
                 open: first,
                 in_flight: None,
                 members_before: 0,
+                size_before: 0,
                 members: 0,
                 tickets: VecDeque::from([Ticket::new()]),
                 leading: false,
@@ -247,6 +252,7 @@ impl<G: Group, F: Fate> Line<G, F> {
         state.in_flight = Some(group.clone());
         state.leading = true;
         state.members_before = std::mem::take(&mut state.members);
+        state.size_before = group.size();
         drop(state);
         self.emptied.notify_all();
 

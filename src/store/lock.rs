@@ -67,6 +67,15 @@ impl LockFile {
     }
 }
 
+impl Drop for LockFile {
+    /// Nobody holds it now: not by name, and not through a child process that is being started and
+    /// has this file open for a moment.
+    fn drop(&mut self) {
+        let _ = self.file.set_len(0);
+        let _ = self.file.unlock();
+    }
+}
+
 /// `<store>.<suffix>`, in the same folder.
 pub(super) fn beside(store: &Path, suffix: &str) -> PathBuf {
     let mut name = store.as_os_str().to_os_string();

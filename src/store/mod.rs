@@ -23,6 +23,7 @@ mod pending;
 mod place;
 mod plan;
 mod rebuild;
+mod shadow;
 mod snapshot;
 mod sync;
 mod tables;
@@ -38,5 +39,5 @@ pub(crate) use integrity::Sum;
 pub(crate) use plan::Plan;
 pub(crate) use rebuild::{Rebuild, rebuild};
 
-pub(crate) use snapshot::{Read, frame_of, row_name};
+pub(crate) use snapshot::{Read, appended_of, frame_of, row_name};
 pub(crate) use tables::{META_HEAD, Record, Table};

@@ -36,6 +36,10 @@ impl line::Group for Steps {
     fn bytes(&self) -> usize {
         self.of.len()
     }
+
+    fn size(&self) -> usize {
+        self.of.len()
+    }
 }
 
 #[derive(Debug, Clone, PartialEq)]

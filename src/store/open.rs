@@ -11,8 +11,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use redb::{Builder, Database};
 
-use super::backend::{Backend, Medium, Probe};
-use super::disk::{Disk, FileDisk, MemoryDisk, Shadow};
+use super::backend::{Backend, Medium, Probe, make_up_for_unsynced, mark_unsynced};
+use super::disk::{Disk, FileDisk, MemoryDisk};
 use super::engine::{Engine, create_tables, write_head};
 use super::fault::{shielded, storage_error};
 use super::group::Committer;
@@ -24,6 +24,7 @@ use super::lock::{LockFile, beside};
 use super::options::Options;
 use super::place::{Anchor, Place, open_existing, private, sync_folder_of};
 use super::plan::Overlay;
+use super::shadow::{Gate, Shadow};
 use super::snapshot::{Read, Snapshot};
 use super::tables::{META_HEAD, Record, Table};
 use crate::error::{Error, ErrorKind, Result};
@@ -62,9 +63,19 @@ impl Options {
         let path = path.as_ref();
         self.check()?;
         // Before the lock, so that a wrong path gets no lock file beside it.
-        drop(open_existing(path, true)?);
+        let file = open_existing(path, true)?;
+        let disk = FileDisk::new(file).map_err(|error| Error::io("opening the store", error))?;
+        check_header(&disk).map_err(|error| error.context(path.display().to_string()))?;
+        drop(disk);
+        let lock_path = beside(path, "lock");
+        let had_lock = lock_path.exists();
         let lock = LockFile::take(path)?;
-        self.open_locked(path, lock, false)
+        self.open_locked(path, lock, false).inspect_err(|error| {
+            if error.kind() == ErrorKind::Invalid && !had_lock {
+                // No store, so nobody can hold it: take our own lock file away again.
+                let _ = fs::remove_file(&lock_path);
+            }
+        })
     }
 
     /// Opens the store at `path`, or creates it if nothing is there;
@@ -161,11 +172,22 @@ impl Options {
         let closed_in_order = check_header(&*disk)?;
         let len = disk.len().map_err(|error| Error::io("looking at the store", error))?;
         if closed_in_order && len <= self.verify_on_open_bytes {
-            verify_pages(disk.clone(), self.cache_bytes)?;
+            verify_pages(disk.clone())?;
         }
         let probe = Arc::new(Probe::default());
-        let (db, _) = open_redb(Backend::new(medium.clone(), probe.clone()), self.cache_bytes)?;
+        let gate = Arc::new(Gate::before(disk).map_err(|error| Error::io("reading it", error))?);
+        let backend = Backend::gated(medium.clone(), gate.clone(), probe.clone());
+        let (db, _) = open_redb(backend, self.cache_bytes)?;
         let (identity, head) = read_meta(&*Snapshot::take(&db, self.limits.value_bytes)?)?;
+        // It is a store of ours. If a flush of it failed, what was just read may be in the cache
+        // alone.
+        make_up_for_unsynced(&*medium.disk())
+            .map_err(|error| Error::io("flushing what an earlier failure left unflushed", error))?;
+        // What redb did to bring it back after a crash may reach the disk.
+        gate.open().map_err(|error| {
+            mark_unsynced(&*medium.disk());
+            Error::io("recovering the store", error)
+        })?;
         let (lock, anchor) = file.unzip();
         let mut engine = Engine {
             db,
@@ -313,11 +335,14 @@ pub(super) fn check_header(disk: &dyn Disk) -> Result<bool> {
     Ok(flags & REDB_RECOVERY_REQUIRED == 0)
 }
 
+/// A walk reads each page once: a large cache would only be memory.
+const VERIFY_CACHE_BYTES: usize = 4 << 20;
+
 /// Reads and verifies every page of a file that was closed in order, without changing it.
-pub(super) fn verify_pages(disk: Arc<dyn Disk>, cache_bytes: usize) -> Result<()> {
+pub(super) fn verify_pages(disk: Arc<dyn Disk>) -> Result<()> {
     let shadow = Shadow::over(disk).map_err(|error| Error::io("reading the store", error))?;
     let backend = Backend::new(Medium::Disk(Arc::new(shadow)), Arc::default());
-    let (mut db, repaired) = open_redb(backend, cache_bytes)?;
+    let (mut db, repaired) = open_redb(backend, VERIFY_CACHE_BYTES)?;
     if repaired {
         // A crash between the end of a recovery and the first commit after it: the flag says that
         // nothing is to be done, and all is as after any crash. Every page has just been verified.

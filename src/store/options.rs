@@ -4,8 +4,11 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::clock::{Clock, SystemClock, Timestamp};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::record::PAYLOAD_BYTES_MAX;
+
+/// A key and its scope are listed in the expiry index with two bytes of length.
+const KEY_BYTES_MAX: usize = 32 << 10;
 
 /// How a store is created or opened; see [`Store`](crate::Store) for the short ways.
 ///
@@ -59,7 +62,7 @@ pub enum Reopen {
 /// The largest things a store takes; past them a call is refused before anything is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// The longest key, in bytes. 1 KiB.
+    /// The longest key, in bytes. 1 KiB; at most 32 KiB.
     pub key_bytes: usize,
     /// The longest encoded value (a state, an outcome, a payload, a row), in bytes. 64 MiB; at most
     /// 255 MiB.
@@ -163,6 +166,12 @@ impl Options {
         }
         if key_bytes == 0 || value_bytes == 0 || rows_per_step == 0 {
             return Err(Error::invalid("a limit of 0 would refuse every step"));
+        }
+        if key_bytes > KEY_BYTES_MAX {
+            return Err(Error::new(
+                ErrorKind::LimitExceeded,
+                format!("the key limit is at most {KEY_BYTES_MAX} bytes, not {key_bytes}"),
+            ));
         }
         if value_bytes >= PAYLOAD_BYTES_MAX {
             return Err(Error::invalid(format!(

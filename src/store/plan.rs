@@ -40,6 +40,11 @@ impl Overlay {
         }
     }
 
+    /// How many rows it has.
+    pub(super) fn len(&self) -> usize {
+        self.rows
+    }
+
     /// About how much memory its rows take, in bytes.
     pub(super) fn bytes(&self) -> usize {
         self.bytes

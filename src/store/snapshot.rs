@@ -8,7 +8,7 @@ use redb::{ReadOnlyTable, ReadTransaction, ReadableDatabase, ReadableTable};
 use super::fault::{shielded, storage_error};
 use super::tables::{Record, Table};
 use crate::error::{Error, ErrorKind, Result};
-use crate::record::{Header, decode, open_frame};
+use crate::record::{CODEC_BINCODE, FrameError, Header, PAYLOAD_BYTES_MAX, decode, open_frame};
 
 /// A row as it stands: key and framed value.
 pub(crate) type Row = (Vec<u8>, Vec<u8>);
@@ -36,20 +36,24 @@ pub(crate) trait Read {
     fn parse<T: Record>(&self, key: &[u8], bytes: &[u8]) -> Result<T> {
         let limit = own_record_limit(self.value_limit());
         let (header, payload) = frame_of(T::TABLE, key, bytes, limit)?;
-        if header.schema_version > T::VERSION {
-            return Err(Error::new(
-                ErrorKind::TooNew,
-                format!(
-                    "{} has layout version {}, this program knows {}: upgrade it",
-                    row_name(T::TABLE, key),
-                    header.schema_version,
-                    T::VERSION
-                ),
-            ));
+        if header.schema_version > T::VERSION || header.codec != CODEC_BINCODE {
+            let why = format!(
+                "its layout version is {}, its codec {}; this program knows {} and \
+                 {CODEC_BINCODE}",
+                header.schema_version,
+                header.codec,
+                T::VERSION
+            );
+            return Err(too_new(T::TABLE, key, &why));
         }
         decode(payload)
             .map_err(|error| unreadable(T::TABLE, key, &error.to_string()).with_source(error))
     }
+}
+
+/// The payload of a row that groups append to: as long as a group makes it, not as a value may be.
+pub(crate) fn appended_of<'a>(table: Table, key: &[u8], bytes: &'a [u8]) -> Result<&'a [u8]> {
+    frame_of(table, key, bytes, PAYLOAD_BYTES_MAX).map(|(_, payload)| payload)
 }
 
 /// A record of our own carries the user's value and a little of its own beside it.
@@ -64,9 +68,21 @@ pub(crate) fn frame_of<'a>(
     bytes: &'a [u8],
     limit: usize,
 ) -> Result<(Header, &'a [u8])> {
-    let frame = open_frame(table.id(), key, bytes, limit)
-        .map_err(|error| unreadable(table, key, &error.to_string()))?;
+    let frame = open_frame(table.id(), key, bytes, limit).map_err(|error| match error {
+        FrameError::Newer(_) => too_new(table, key, &error.to_string()),
+        error => unreadable(table, key, &error.to_string()),
+    })?;
     Ok((frame.header, frame.payload))
+}
+
+fn too_new(table: Table, key: &[u8], why: &str) -> Error {
+    Error::new(
+        ErrorKind::TooNew,
+        format!(
+            "{} was written by a newer program: {why}. Upgrade this one; nothing was changed",
+            row_name(table, key)
+        ),
+    )
 }
 
 fn unreadable(table: Table, key: &[u8], why: &str) -> Error {

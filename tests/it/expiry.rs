@@ -1,0 +1,387 @@
+//! Keys with a time to live: seen until they are due, forgotten after, and never because of a wrong
+//! clock.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use milepost::{
+    Claimed, Done, ErrorKind, Key, Limits, ManualClock, MemoryDisk, Options, Result, Run, Store,
+    Timestamp,
+};
+
+use crate::support::{Counter, T0, clock, days, killed, kind, on_disk, rows_of, second};
+
+fn ms(by: u64) -> Duration {
+    Duration::from_millis(by)
+}
+
+fn at(ms: u64) -> Timestamp {
+    T0.after(Duration::from_millis(ms))
+}
+
+fn ten_seconds(key: &str) -> Key {
+    Key::new(key).expires_after(second(10))
+}
+
+/// A step that says whether its key was new.
+fn is_new(run: &mut Run<Counter>, key: impl Into<Key>) -> bool {
+    let position = run.position().index().unwrap_or(0);
+    run.step(key, position, |_| Ok(0u64)).unwrap().is_fresh()
+}
+
+/// How many keys stand in the table, expired ones that are not forgotten yet among them.
+fn keys_on(disk: &MemoryDisk) -> usize {
+    rows_of(&disk.to_bytes(), "keys").len()
+}
+
+/// Against: a key that is forgotten before its time, or kept for ever.
+#[test]
+fn a_key_is_seen_until_it_is_due_and_forgotten_after() {
+    let clock = clock();
+    let (disk, store) = on_disk(&Options::new().clock(clock.clone()));
+    let mut run = store.run::<Counter>("run").unwrap();
+    assert!(is_new(&mut run, ten_seconds("a")));
+    assert!(is_new(&mut run, "for ever"));
+    clock.advance(second(9));
+    assert!(!is_new(&mut run, ten_seconds("a")));
+    clock.advance(ms(999));
+    assert!(!is_new(&mut run, "a"), "its life was given to it the first time");
+    clock.advance(ms(1_001));
+    assert!(is_new(&mut run, ten_seconds("a")), "due");
+    assert!(!is_new(&mut run, ten_seconds("a")), "and seen again");
+    clock.advance(days(1));
+    assert!(!is_new(&mut run, "for ever"));
+    // Whatever comes in next forgets it, and its row of the calendar.
+    assert_eq!(keys_on(&disk), 1);
+    assert!(rows_of(&disk.to_bytes(), "expiry").is_empty());
+}
+
+/// Against: a key whose second life is ended by the deadline of its first.
+#[test]
+fn a_key_that_was_forgotten_and_done_again_lives_its_whole_new_life() {
+    let clock = clock();
+    let (_disk, store) = on_disk(&Options::new().clock(clock.clone()));
+    let mut run = store.run::<Counter>("run").unwrap();
+    assert!(is_new(&mut run, ten_seconds("a")));
+    clock.advance(second(11));
+    assert!(is_new(&mut run, Key::new("a").expires_after(second(100))));
+    for _ in 0..9 {
+        clock.advance(second(11));
+        assert!(!is_new(&mut run, "a"));
+    }
+    clock.advance(second(2));
+    assert!(is_new(&mut run, "a"));
+}
+
+/// Against: a life that starts when the claim is made and not when it is settled.
+#[test]
+fn the_life_of_a_claim_starts_when_it_is_settled() {
+    let clock = clock();
+    let store = Options::new().clock(clock.clone()).in_memory().unwrap();
+    let Ok(Claimed::Fresh(claim)) = store.claim("s", ten_seconds("k"), &1) else { panic!() };
+    clock.advance(second(60));
+    claim.complete(&7u64).unwrap();
+    clock.advance(second(9));
+    assert!(matches!(store.claim("s", ten_seconds("k"), &1).unwrap(), Claimed::Done(7u64)));
+    clock.advance(second(2));
+    let again = store.claim::<u64>("s", ten_seconds("k"), &1).unwrap();
+    assert!(matches!(again, Claimed::Fresh(_)));
+}
+
+/// Against: an old request that comes again after its key was forgotten, and is done twice.
+#[test]
+fn an_old_request_whose_key_was_forgotten_is_beyond_the_horizon() {
+    let clock = clock();
+    let store = Options::new().clock(clock.clone()).in_memory().unwrap();
+    let ask = |issued: Timestamp| {
+        store.claim::<u64>("s", ten_seconds("k").issued_at(issued), &1).unwrap()
+    };
+    let Claimed::Fresh(claim) = ask(at(0)) else { panic!() };
+    claim.complete(&7).unwrap();
+    clock.advance(second(9));
+    assert!(matches!(ask(at(0)), Claimed::Done(7)));
+    clock.advance(second(30));
+    assert!(matches!(ask(at(0)), Claimed::BeyondHorizon));
+    // Asked for behind the horizon: it cannot have been done and forgotten.
+    assert!(matches!(ask(at(30_000)), Claimed::Fresh(_)));
+}
+
+/// Against: the same in a step, where `issued_at` is taken and not looked at.
+#[test]
+fn an_old_input_whose_key_was_forgotten_is_not_taken_for_a_new_one() {
+    let clock = clock();
+    let store = Options::new().clock(clock.clone()).in_memory().unwrap();
+    let mut run = store.run::<Counter>("run").unwrap();
+    let key = || ten_seconds("k").issued_at(at(0));
+    assert!(is_new(&mut run, key()));
+    clock.advance(second(60));
+    let again = run.step(key(), 0, |_| Ok(0u64));
+    assert!(!matches!(again, Ok(Done::Fresh(_))), "a forgotten key is taken for a new one");
+}
+
+/// Against: doubt that goes away by itself.
+#[test]
+fn what_is_in_doubt_or_in_flight_never_expires() {
+    let clock = clock();
+    let options = Options::new().clock(clock.clone());
+    let (disk, store) = on_disk(&options);
+    let claim = |store: &Store, key: &str| store.claim::<u64>("s", ten_seconds(key), &1).unwrap();
+    drop(claim(&store, "dropped"));
+    let Claimed::Fresh(said) = claim(&store, "said") else { panic!() };
+    said.doubt("timeout").unwrap();
+    let held = claim(&store, "held");
+    for _ in 0..40 {
+        clock.advance(days(1));
+        let Claimed::Fresh(other) = claim(&store, "other") else { panic!() };
+        other.complete(&1).unwrap();
+    }
+    assert!(matches!(claim(&store, "dropped"), Claimed::InDoubt(_)));
+    assert!(matches!(claim(&store, "said"), Claimed::InDoubt(doubt) if doubt.why() == "timeout"));
+    assert!(matches!(claim(&store, "held"), Claimed::InFlight { .. }));
+    let store = options.open_on(killed(&disk)).unwrap();
+    assert!(matches!(claim(&store, "held"), Claimed::InDoubt(_)));
+    drop(held);
+}
+
+/// Against: a clock set back, by which old requests look young and forgotten keys look new.
+#[test]
+fn a_clock_that_goes_back_revives_nothing() {
+    let clock = clock();
+    let options = Options::new().clock(clock.clone());
+    let (disk, store) = on_disk(&options);
+    let key = || ten_seconds("k").issued_at(at(0));
+    let Ok(Claimed::Fresh(claim)) = store.claim::<u64>("s", key(), &1) else { panic!() };
+    claim.complete(&1).unwrap();
+    clock.advance(second(60));
+    assert!(matches!(store.claim::<u64>("s", key(), &1).unwrap(), Claimed::BeyondHorizon));
+    clock.set(at(1_000));
+    assert!(matches!(store.claim::<u64>("s", key(), &1).unwrap(), Claimed::BeyondHorizon));
+    drop(store);
+    let store = options.open_on(killed(&disk)).unwrap();
+    assert!(matches!(store.claim::<u64>("s", key(), &1).unwrap(), Claimed::BeyondHorizon));
+}
+
+/// Against: a key settled while the clock stands too early, and forgotten when it is put right.
+#[test]
+fn a_key_settled_while_the_clock_stands_back_lives_its_whole_life() {
+    let clock = clock();
+    let store = Options::new().clock(clock.clone()).in_memory().unwrap();
+    let mut run = store.run::<Counter>("run").unwrap();
+    assert!(is_new(&mut run, "first"));
+    clock.set(Timestamp::from_ms(T0.as_ms() - 3_600_000));
+    assert!(is_new(&mut run, ten_seconds("k")));
+    clock.set(at(9_000));
+    assert!(!is_new(&mut run, "k"));
+    clock.advance(second(2));
+    assert!(is_new(&mut run, "k"));
+}
+
+/// A store with one key that lives ten seconds, closed in order.
+fn one_key_that_expires() -> (Arc<MemoryDisk>, ManualClock, Options) {
+    let clock = clock();
+    let options = Options::new().clock(clock.clone());
+    let (disk, store) = on_disk(&options);
+    let mut run = store.run::<Counter>("run").unwrap();
+    assert!(is_new(&mut run, ten_seconds("k")));
+    drop((run, store));
+    (disk, clock, options)
+}
+
+fn k_is_new(store: &Store) -> bool {
+    is_new(&mut store.run::<Counter>("run").unwrap(), ten_seconds("k"))
+}
+
+/// Against: a machine that starts with a clock years ahead, and forgets every key at once.
+#[test]
+fn a_leap_ahead_between_two_opens_suspends_expiry() {
+    let (disk, clock, options) = one_key_that_expires();
+    clock.set(T0.after(days(400)));
+    let store = options.open_on(disk.clone()).unwrap();
+    assert_eq!(store.clock_suspect().unwrap(), Some(T0.after(days(400))));
+    for _ in 0..5 {
+        assert!(!k_is_new(&store), "forgotten by a clock that nobody has confirmed");
+        clock.advance(second(30));
+    }
+    drop(store);
+    // The clock is right again: the leap never was.
+    clock.set(at(5_000));
+    let store = options.open_on(disk).unwrap();
+    assert_eq!(store.clock_suspect().unwrap(), None);
+    assert!(!k_is_new(&store));
+    clock.advance(second(6));
+    assert!(k_is_new(&store));
+}
+
+/// Against: expiry that never starts again after a machine was off for a week.
+#[test]
+fn a_leap_ahead_is_believed_when_a_second_open_agrees() {
+    let (disk, clock, options) = one_key_that_expires();
+    clock.set(T0.after(days(7)));
+    let store = options.open_on(disk.clone()).unwrap();
+    assert!(store.clock_suspect().unwrap().is_some());
+    assert!(!k_is_new(&store));
+    drop(store);
+    clock.advance(second(60));
+    let store = options.open_on(killed(&disk)).unwrap();
+    assert_eq!(store.clock_suspect().unwrap(), None);
+    assert!(k_is_new(&store));
+}
+
+/// Against: a person who has looked at another clock, and is not believed, or not for long.
+#[test]
+fn a_leap_ahead_is_believed_when_a_person_confirms_it() {
+    let (disk, clock, options) = one_key_that_expires();
+    clock.set(T0.after(days(400)));
+    let store = options.open_on(disk.clone()).unwrap();
+    assert!(!k_is_new(&store));
+    store.trust_clock().unwrap();
+    assert_eq!(store.clock_suspect().unwrap(), None);
+    assert!(k_is_new(&store));
+    let store = options.open_on(killed(&disk)).unwrap();
+    assert_eq!(store.clock_suspect().unwrap(), None, "durable with the commit behind it");
+}
+
+/// Against: a time server that moves the clock of a running bot by years.
+#[test]
+fn a_leap_ahead_in_a_running_process_is_believed_as_far_as_its_own_clock_went() {
+    let clock = clock();
+    let store = Options::new().clock(clock.clone()).in_memory().unwrap();
+    assert!(k_is_new(&store));
+    clock.set(T0.after(days(300)));
+    assert!(!k_is_new(&store));
+    assert!(store.clock_suspect().unwrap().is_some());
+    clock.set(at(5_000));
+    assert!(!k_is_new(&store));
+    assert_eq!(store.clock_suspect().unwrap(), None);
+    // Three days on which nothing happened, by both clocks: those are real.
+    clock.advance(days(3));
+    assert!(k_is_new(&store));
+    assert_eq!(store.clock_suspect().unwrap(), None);
+}
+
+/// Against: a lone step after a long pause that pays for forgetting a million keys.
+#[test]
+fn many_expired_keys_are_forgotten_a_few_with_every_commit() {
+    let clock = clock();
+    let (disk, store) = on_disk(&Options::new().clock(clock.clone()));
+    let mut run = store.run::<Counter>("run").unwrap();
+    for batch in 0..3u64 {
+        let items = (0..300u64).map(|n| (ten_seconds(&format!("{batch}-{n}")), batch, ()));
+        run.batch(items, |_, ()| Ok(0u64)).unwrap();
+    }
+    assert_eq!(keys_on(&disk), 900);
+    clock.advance(second(60));
+    let mut before = 900;
+    let mut commits = 0;
+    while before > 1 {
+        // A repeat of "one", which writes nothing of its own.
+        is_new(&mut run, "one");
+        let left = keys_on(&disk);
+        assert!(left <= before && before - left <= 64 + 2, "{before} to {left}");
+        before = left;
+        commits += 1;
+        assert!(commits < 40, "never done: {left} are left");
+    }
+    assert!(rows_of(&disk.to_bytes(), "expiry").is_empty());
+}
+
+/// Against: batches that bring in more than their commits forget, so that the file grows for ever.
+#[test]
+fn forgetting_keeps_up_with_what_batches_bring_in() {
+    let clock = clock();
+    let (disk, store) = on_disk(&Options::new().clock(clock.clone()));
+    let mut run = store.run::<Counter>("run").unwrap();
+    for batch in 0..40u64 {
+        let items = (0..200u64).map(|n| (ten_seconds(&format!("{batch}-{n}")), batch, ()));
+        run.batch(items, |_, ()| Ok(())).unwrap();
+        clock.advance(second(1));
+    }
+    let left = keys_on(&disk);
+    assert!(left < 4_000, "{left} keys, of which 2,200 are alive");
+}
+
+/// Against: a calendar row longer than a value may be, at which every step fails once it is due.
+#[test]
+fn keys_that_fall_due_together_are_forgotten_also_under_a_small_value_limit() {
+    let clock = clock();
+    let limits = Limits { value_bytes: 200, ..Limits::default() };
+    let store = Options::new().clock(clock.clone()).limits(limits).in_memory().unwrap();
+    let mut run = store.run::<Counter>("run").unwrap();
+    let items = (0..500u64).map(|n| (ten_seconds(&format!("a key of some length {n}")), 1u64, ()));
+    run.batch(items, |_, ()| Ok(())).unwrap();
+    clock.advance(second(60));
+    run.step("next", 1, |_| Ok(())).unwrap();
+}
+
+/// Against: the same after the limit was lowered.
+#[test]
+fn keys_that_fall_due_are_forgotten_also_after_the_value_limit_was_lowered() {
+    let clock = clock();
+    let options = Options::new().clock(clock.clone());
+    let (disk, store) = on_disk(&options);
+    let mut run = store.run::<Counter>("run").unwrap();
+    let items = (0..500u64).map(|n| (ten_seconds(&format!("a key of some length {n}")), 1u64, ()));
+    run.batch(items, |_, ()| Ok(())).unwrap();
+    drop((run, store));
+    clock.advance(second(60));
+    let limits = Limits { value_bytes: 200, ..Limits::default() };
+    let store = options.limits(limits).open_on(disk).unwrap();
+    let mut run = store.run::<Counter>("run").unwrap();
+    run.step("next", 1, |_| Ok(())).unwrap();
+}
+
+/// Against: keys longer than a calendar entry can say, which are listed wrong and never forgotten.
+#[test]
+fn the_longest_keys_expire_like_others_or_are_refused() {
+    let clock = clock();
+    let limits = Limits { key_bytes: 1 << 20, ..Limits::default() };
+    let Ok(store) = Options::new().clock(clock.clone()).limits(limits).in_memory() else { return };
+    let mut run = store.run::<Counter>("run").unwrap();
+    let long = "k".repeat(70_000);
+    let step = |run: &mut Run<Counter>, key: &str| -> Result<bool> {
+        run.step(ten_seconds(key), 1, |_| Ok(())).map(|done| done.is_fresh())
+    };
+    match step(&mut run, &long) {
+        Err(error) => assert_eq!(error.kind(), ErrorKind::LimitExceeded),
+        Ok(fresh) => {
+            assert!(fresh);
+            assert!(step(&mut run, "short").unwrap());
+            clock.advance(second(60));
+            assert!(step(&mut run, "short").unwrap(), "the short one beside it");
+            assert!(step(&mut run, &long).unwrap(), "the long one");
+        }
+    }
+}
+
+/// Against: lives so long, or so short, that the sum of time and life goes wrong.
+#[test]
+fn the_longest_and_the_shortest_life_work() {
+    let clock = clock();
+    let store = Options::new().clock(clock.clone()).in_memory().unwrap();
+    let mut run = store.run::<Counter>("run").unwrap();
+    let key = |key: &str, ttl| Key::new(key).expires_after(ttl);
+    assert!(is_new(&mut run, key("long", Duration::MAX)));
+    assert!(is_new(&mut run, key("none", Duration::ZERO)));
+    assert!(is_new(&mut run, key("short", Duration::from_nanos(1))));
+    clock.advance(second(2));
+    assert!(!is_new(&mut run, "long"));
+    assert!(is_new(&mut run, "none"));
+    assert!(is_new(&mut run, "short"));
+    let ancient =
+        Key::new("x").expires_after(Duration::MAX).issued_at(Timestamp::from_ms(u64::MAX));
+    assert!(matches!(store.claim::<u64>("s", ancient, &1).unwrap(), Claimed::Fresh(_)));
+}
+
+/// Against: a step that fails, and has forgotten keys all the same, or lost the horizon.
+#[test]
+fn a_refused_step_forgets_nothing() {
+    let clock = clock();
+    let (disk, store) = on_disk(&Options::new().clock(clock.clone()));
+    let mut run = store.run::<Counter>("run").unwrap();
+    assert!(is_new(&mut run, ten_seconds("k")));
+    clock.advance(second(60));
+    let refused = run.step("x", 0, |_| -> Result<()> { Err(milepost::Error::abort("no")) });
+    assert_eq!(kind(refused), ErrorKind::Aborted);
+    assert_eq!(keys_on(&disk), 1);
+    assert!(is_new(&mut run, ten_seconds("k")));
+}

@@ -1,0 +1,296 @@
+//! The life of a store: created, opened, closed, dropped, crashed.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use milepost::{
+    Claimed, CommitSeq, ErrorKind, Limits, MemoryDisk, Options, Relay, Resolution, Store,
+};
+
+use crate::support::{
+    Counter, count, error, killed, kind, on_disk, open_bytes, second, seen, within,
+};
+
+/// Against: a store in memory that shares anything with another one.
+#[test]
+fn a_store_in_memory_works_and_is_alone() {
+    let (one, two) = (Store::in_memory().unwrap(), Store::in_memory().unwrap());
+    assert_ne!(one.id(), two.id());
+    let mut run = one.run::<Counter>("run").unwrap();
+    count(&mut run, 1).unwrap();
+    assert_eq!(two.run::<Counter>("run").unwrap().steps(), 0);
+}
+
+/// Against: a store made over the bytes of another one, on a disk of the user's own.
+#[test]
+fn a_disk_with_bytes_on_it_is_opened_and_never_created_over() {
+    let (disk, store) = on_disk(&Options::new());
+    let id = store.id();
+    store.close().unwrap();
+    let before = disk.to_bytes();
+    assert_eq!(kind(Options::new().create_on(disk.clone())), ErrorKind::Conflict);
+    assert!(disk.to_bytes() == before, "changed");
+    assert_eq!(Options::new().open_on(disk).unwrap().id(), id);
+}
+
+/// Against: an empty or foreign disk taken for a store.
+#[test]
+fn a_disk_that_is_no_store_is_refused() {
+    for bytes in [vec![], vec![0; 10], vec![0; 4_096], vec![0xa5; 1 << 20]] {
+        let disk = Arc::new(MemoryDisk::from_bytes(bytes.clone()));
+        assert_eq!(kind(Options::new().open_on(disk.clone())), ErrorKind::Invalid);
+        assert!(disk.to_bytes() == bytes, "changed");
+    }
+}
+
+/// Against: two holders under one fencing token.
+#[test]
+fn every_open_is_a_new_epoch_of_the_same_store() {
+    let (disk, store) = on_disk(&Options::new());
+    let (id, mut before) = (store.id(), store.epoch());
+    drop(store);
+    let mut disk = killed(&disk);
+    for round in 0..6 {
+        let store = Options::new().open_on(disk.clone()).unwrap();
+        assert_eq!(store.id(), id);
+        assert!(store.epoch() > before, "{} after {before}", store.epoch());
+        before = store.epoch();
+        if round % 2 == 0 {
+            disk = killed(&disk); // while it is open
+        }
+        drop(store);
+    }
+}
+
+/// Against: a crash taken for a close, or a close for a crash.
+#[test]
+fn whether_it_was_closed_in_order_is_known() {
+    let (disk, store) = on_disk(&Options::new());
+    assert!(store.was_closed_in_order());
+    let crashed = killed(&disk);
+    drop(store);
+    assert!(Options::new().open_on(killed(&disk)).unwrap().was_closed_in_order(), "dropped");
+    assert!(!Options::new().open_on(crashed).unwrap().was_closed_in_order(), "killed");
+
+    let store = Options::new().open_on(disk.clone()).unwrap();
+    store.close().unwrap();
+    assert!(Options::new().open_on(killed(&disk)).unwrap().was_closed_in_order(), "closed");
+
+    let store = Options::new().open_on(disk.clone()).unwrap();
+    std::mem::forget(store);
+    assert!(!Options::new().open_on(killed(&disk)).unwrap().was_closed_in_order(), "forgotten");
+}
+
+/// Against: a program that panics, and is then taken for one that ended in order.
+#[test]
+fn a_store_dropped_by_a_panic_was_not_closed_in_order() {
+    let (disk, store) = on_disk(&Options::new());
+    let panicked = catch_unwind(AssertUnwindSafe(|| {
+        let _store = store;
+        panic!("the program");
+    }));
+    assert!(panicked.is_err());
+    assert!(!Options::new().open_on(killed(&disk)).unwrap().was_closed_in_order());
+}
+
+/// Against: a call on a closed store that looks as if it had worked.
+#[test]
+fn after_close_every_call_is_refused() {
+    let store = Store::in_memory().unwrap();
+    let mut run = store.run::<Counter>("run").unwrap();
+    count(&mut run, 1).unwrap();
+    let Ok(Claimed::Fresh(claim)) = store.claim::<u64>("scope", "key", &1) else { panic!() };
+    store.clone().close().unwrap();
+    assert_eq!(kind(count(&mut run, 2)), ErrorKind::Invalid);
+    assert_eq!(run.state().seen, [1], "a refused step leaves the state alone");
+    assert_eq!(kind(run.rewind(0)), ErrorKind::Invalid);
+    assert_eq!(kind(run.get::<u64>("x")), ErrorKind::Invalid);
+    assert_eq!(kind(store.run::<Counter>("other")), ErrorKind::Invalid);
+    assert_eq!(kind(store.claim::<u64>("scope", "other", &1)), ErrorKind::Invalid);
+    assert_eq!(kind(claim.complete(&1)), ErrorKind::Invalid);
+    assert_eq!(kind(store.recovery()), ErrorKind::Invalid);
+    assert_eq!(kind(store.newest_commit()), ErrorKind::Invalid);
+    assert_eq!(kind(store.resolve(CommitSeq::new(1))), ErrorKind::Invalid);
+    assert_eq!(kind(store.intents().outstanding("t", 1)), ErrorKind::Invalid);
+    // A second close has nothing to do.
+    store.close().unwrap();
+}
+
+/// Against: a file that stays locked behind a handle somebody forgot to drop.
+#[test]
+fn close_lets_go_of_the_file_even_while_a_run_is_still_held() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("bot.mp");
+    let store = Store::create(&path).unwrap();
+    let run = store.run::<Counter>("run").unwrap();
+    store.close().unwrap();
+    let again = Store::open(&path).unwrap();
+    assert!(again.was_closed_in_order());
+    drop(run);
+    again.run::<Counter>("run").unwrap();
+}
+
+/// Against: work of handles that were never dropped, lost because nobody called `close`.
+#[test]
+fn without_any_close_nothing_acknowledged_is_lost() {
+    let (disk, store) = on_disk(&Options::new());
+    let mut run = store.run::<Counter>("run").unwrap();
+    for n in 1..=50 {
+        count(&mut run, n).unwrap();
+    }
+    std::mem::forget((run, store));
+    let store = Options::new().open_on(disk).unwrap();
+    assert_eq!(store.run::<Counter>("run").unwrap().state().seen, (1..=50).collect::<Vec<_>>());
+}
+
+/// Against: an answer about a commit that never was.
+#[test]
+fn resolve_knows_every_number_it_gave_out_and_no_other() {
+    let (disk, store) = on_disk(&Options::new());
+    let mut run = store.run::<Counter>("run").unwrap();
+    for n in 1..=5 {
+        count(&mut run, n).unwrap();
+    }
+    let newest = store.newest_commit().unwrap();
+    for n in 0..=newest.get() {
+        assert_eq!(store.resolve(CommitSeq::new(n)).unwrap(), Resolution::Committed, "{n}");
+    }
+    for n in [newest.get() + 1, newest.get() + 100, u64::MAX] {
+        assert_eq!(kind(store.resolve(CommitSeq::new(n))), ErrorKind::Invalid, "{n}");
+    }
+    // After a crash the next number is one that was perhaps under way, and was not committed.
+    let store = Options::new().open_on(killed(&disk)).unwrap();
+    assert_eq!(store.resolve(newest).unwrap(), Resolution::Committed);
+    let lost = CommitSeq::new(newest.get() + 1);
+    assert_eq!(store.resolve(lost).unwrap(), Resolution::NotCommitted);
+    let mut run = store.run::<Counter>("run").unwrap();
+    count(&mut run, 6).unwrap();
+    assert!(store.newest_commit().unwrap() > lost);
+    assert_eq!(store.resolve(lost).unwrap(), Resolution::NotCommitted, "for ever");
+}
+
+/// Against: a close that waits for itself, called where the closure holds the queue.
+#[test]
+fn closing_the_store_inside_a_step_is_an_error_and_no_deadlock() {
+    let steps = within(second(20), || {
+        let store = Store::in_memory().unwrap();
+        let mut run = store.run::<Counter>("run").unwrap();
+        let inside = store.clone();
+        let refused = run.step("a", 1, |_| Ok(inside.close().is_err())).unwrap();
+        assert!(refused.into_outcome());
+        count(&mut run, 2).unwrap();
+        run.steps()
+    });
+    assert_eq!(steps, 2);
+}
+
+/// Against: a step inside a step, which would wait for its own end.
+#[test]
+fn calling_the_store_inside_a_step_is_an_error_and_no_deadlock() {
+    within(second(20), || {
+        let store = Store::in_memory().unwrap();
+        let mut run = store.run::<Counter>("run").unwrap();
+        let mut other = store.run::<Counter>("other").unwrap();
+        let Ok(Claimed::Fresh(claim)) = store.claim::<u64>("scope", "open", &1) else { panic!() };
+        let inside = store.clone();
+        let refused = run.step("a", 1, |tx| {
+            tx.state.sum = 7;
+            let refusals = [
+                error(count(&mut other, 1)),
+                error(inside.run::<Counter>("third")),
+                error(inside.claim::<u64>("scope", "key", &1)),
+                error(claim.complete(&1)),
+                error(inside.recovery()),
+                error(inside.newest_commit()),
+                error(inside.resolve(CommitSeq::new(0))),
+                error(inside.intents().outstanding("t", 1)),
+                error(inside.intents().audit(1)),
+                error(Relay::new(&inside, "t").run_once(&mut Nobody)),
+                error(inside.trust_clock()),
+                error(inside.clock_suspect()),
+                error(other.rewind(0)),
+                error(other.get::<u64>("x")),
+            ];
+            Ok(refusals.iter().all(|error| error.kind() == ErrorKind::Invalid))
+        });
+        assert!(refused.unwrap().into_outcome());
+        assert_eq!(run.state().sum, 7, "the step itself goes on");
+        // Nothing of all that was done, and all of it works behind the step.
+        assert_eq!(other.steps(), 0);
+        count(&mut other, 1).unwrap();
+        assert!(matches!(store.claim::<u64>("scope", "open", &1).unwrap(), Claimed::InDoubt(_)));
+        store.run::<Counter>("third").unwrap();
+    });
+}
+
+struct Nobody;
+
+impl milepost::Receiver for Nobody {
+    type Request = u64;
+    type Outcome = u64;
+
+    fn send(&mut self, _: &milepost::Delivery<u64>) -> milepost::Sent<u64> {
+        panic!("nothing is to be sent")
+    }
+}
+
+/// Against: options that refuse every step, or none.
+#[test]
+fn options_that_make_no_sense_are_refused() {
+    let defaults = Limits::default();
+    for limits in [
+        Limits { key_bytes: 0, ..defaults },
+        Limits { value_bytes: 0, ..defaults },
+        Limits { rows_per_step: 0, ..defaults },
+        Limits { value_bytes: 256 << 20, ..defaults },
+    ] {
+        assert_eq!(kind(Options::new().limits(limits).in_memory()), ErrorKind::Invalid);
+    }
+    let largest = Limits { value_bytes: 255 << 20, ..defaults };
+    Options::new().limits(largest).in_memory().unwrap();
+}
+
+/// Against: options that work while the store is open and lose it at the next open.
+#[test]
+fn every_mode_of_durability_and_reopening_brings_everything_back() {
+    use milepost::{Durability, Reopen};
+    for durability in [Durability::OnePhase, Durability::TwoPhase] {
+        for reopen in [Reopen::Verified, Reopen::Instant, Reopen::Auto] {
+            let options = Options::new().durability(durability).reopen(reopen).cache_bytes(0);
+            let (disk, store) = on_disk(&options);
+            let mut run = store.run::<Counter>("run").unwrap();
+            for n in 1..=20 {
+                count(&mut run, n).unwrap();
+            }
+            let crashed = killed(&disk);
+            drop((run, store));
+            for disk in [crashed, disk] {
+                let store = options.open_on(disk).unwrap();
+                let mut run = store.run::<Counter>("run").unwrap();
+                assert_eq!(run.steps(), 20, "{durability:?} {reopen:?}");
+                assert_eq!(seen(&mut run, "key-00020").unwrap(), Some(210));
+                count(&mut run, 21).unwrap();
+            }
+        }
+    }
+}
+
+/// Against: a limit lowered between two openings that makes sound records look damaged.
+#[test]
+fn a_record_over_a_lowered_limit_is_not_called_damaged() {
+    let (disk, store) = on_disk(&Options::new());
+    let mut run = store.run::<Counter>("run").unwrap();
+    let long = 40_000;
+    run.step("a", 1, |tx| {
+        tx.state.seen = vec![u64::MAX; long];
+        Ok(())
+    })
+    .unwrap();
+    drop((run, store));
+    let low = Options::new().limits(Limits { value_bytes: 1_000, ..Limits::default() });
+    let store = low.open_on(disk.clone()).unwrap();
+    let refused = error(store.run::<Counter>("run"));
+    assert_eq!(refused.kind(), ErrorKind::LimitExceeded, "{refused}");
+    drop(store);
+    assert_eq!(open_bytes(&disk.to_bytes()).unwrap().run::<Counter>("run").unwrap().steps(), 1);
+}
