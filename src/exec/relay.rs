@@ -169,7 +169,7 @@ impl Relay {
             stage = self.ask(&delivery, receiver, delivered)?;
         }
         if stage == Stage::Prepared {
-            advance(&self.store, &delivery.id, |_| Ok(IntentEvent::Send))?;
+            advance(&self.store, &delivery.id, false, |_| Ok(IntentEvent::Send))?;
             delivery.attempt = delivery.attempt.saturating_add(1);
             let sent = receiver.send(&delivery);
             stage = self.settle(&delivery.id, sent)?;
@@ -195,19 +195,19 @@ impl Relay {
             delivered.settled_by_probe += 1;
         }
         match answer {
-            Probe::Applied(outcome) => advance(&self.store, &delivery.id, |plan| {
+            Probe::Applied(outcome) => advance(&self.store, &delivery.id, true, |plan| {
                 let outcome = Some(outcome_of(plan, &outcome)?);
                 Ok(IntentEvent::Confirm { outcome, by: SettledBy::Probe })
             }),
-            Probe::NotApplied => advance(&self.store, &delivery.id, |_| {
+            Probe::NotApplied => advance(&self.store, &delivery.id, true, |_| {
                 Ok(IntentEvent::NotApplied { by: SettledBy::Probe })
             }),
             Probe::Unknown => match self.on_unknown {
                 OnUnknown::Hold => Ok(Stage::InDoubt { why: String::new() }),
-                OnUnknown::PresumeApplied => advance(&self.store, &delivery.id, |_| {
+                OnUnknown::PresumeApplied => advance(&self.store, &delivery.id, true, |_| {
                     Ok(IntentEvent::Confirm { outcome: None, by: SettledBy::Presumption })
                 }),
-                OnUnknown::PresumeNotApplied => advance(&self.store, &delivery.id, |_| {
+                OnUnknown::PresumeNotApplied => advance(&self.store, &delivery.id, true, |_| {
                     Ok(IntentEvent::NotApplied { by: SettledBy::Presumption })
                 }),
             },
@@ -219,7 +219,7 @@ impl Relay {
         id: &IntentId,
         sent: Sent<O>,
     ) -> Result<Stage> {
-        advance(&self.store, id, |plan| {
+        advance(&self.store, id, false, |plan| {
             Ok(match sent {
                 Sent::Confirmed(outcome) => IntentEvent::Confirm {
                     outcome: Some(outcome_of(plan, &outcome)?),

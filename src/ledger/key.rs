@@ -47,7 +47,9 @@ impl Key {
         Self { bytes: bytes.as_ref().to_vec(), fingerprint: None, ttl: None, issued: None }
     }
 
-    /// Ties the key to this request: the same key with another one is a conflict.
+    /// Ties the key to this request: the same key with another one is a conflict. The entries of maps
+    /// and hash sets are sorted first; a hash set behind a `#[serde(transparent)]` type of your own
+    /// looks like a list, whose order counts: use a `BTreeSet` there.
     ///
     /// # Errors
     /// `Invalid` if the request cannot be encoded.

@@ -13,9 +13,58 @@ use std::fmt::{self, Display};
 
 use serde::{Serialize, ser};
 
-/// Appends the canonical encoding of `value` to `out`.
-pub(super) fn write<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) -> Result<(), Refusal> {
-    value.serialize(Canonical { out, of: type_name::<T>() })
+/// What is written, and which shapes were seen on the way.
+#[derive(Default)]
+pub(super) struct Writing {
+    pub(super) bytes: Vec<u8>,
+    pub(super) shapes: Shapes,
+}
+
+/// The shapes of which a value is made: a type, a variant, a number of fields, a length class of a
+/// list. A value of a type that was proven to come back may still be made of others.
+#[derive(Default)]
+pub(super) struct Shapes {
+    seen: Vec<u64>,
+    last: u64,
+}
+
+impl Shapes {
+    /// Notes a shape down by names, which are told apart by where they stand in the program: a name
+    /// that stands twice only costs another proof.
+    fn note(&mut self, name: &'static str, number: usize) {
+        let mut shape = (name.as_ptr() as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        shape ^= (number as u64).wrapping_add(1).wrapping_mul(0xC2B2_AE3D_27D4_EB4F);
+        if shape != self.last && !self.seen.contains(&shape) {
+            self.seen.push(shape);
+        }
+        self.last = shape;
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &u64> {
+        self.seen.iter()
+    }
+}
+
+/// Appends the canonical encoding of `value`.
+pub(super) fn write<T: Serialize + ?Sized>(value: &T, out: &mut Writing) -> Result<(), Refusal> {
+    let of = type_name::<T>();
+    if !is_primitive(of) {
+        out.shapes.note(of, 0);
+    }
+    value.serialize(Canonical { out, of })
+}
+
+/// Numbers and the like come back as they are, and stand in long lists.
+fn is_primitive(name: &str) -> bool {
+    name.len() <= 5 && !name.starts_with(['(', '[', '&'])
+}
+
+/// Appends the encoding of a part, without a sub-encoding's own shapes getting lost.
+fn part<T: Serialize + ?Sized>(value: &T, out: &mut Writing) -> Result<Vec<u8>, Refusal> {
+    let before = std::mem::take(&mut out.bytes);
+    let written = write(value, out);
+    let part = std::mem::replace(&mut out.bytes, before);
+    written.map(|()| part)
 }
 
 /// Why a value has no canonical encoding: said by the type's own `Serialize`, or by this file.
@@ -36,14 +85,24 @@ impl ser::Error for Refusal {
     }
 }
 
-fn is_hash_set(name: &str) -> bool {
-    let name = name.trim_start_matches('&');
+fn is_hash_set(mut name: &str) -> bool {
+    const WRAPPERS: [&str; 6] = [
+        "&",
+        "alloc::boxed::Box<",
+        "alloc::rc::Rc<",
+        "alloc::sync::Arc<",
+        "core::cell::RefCell<",
+        "core::cell::Cell<",
+    ];
+    while let Some(inner) = WRAPPERS.iter().find_map(|wrapper| name.strip_prefix(wrapper)) {
+        name = inner;
+    }
     name.starts_with("std::collections::hash::set::HashSet<")
         || name.starts_with("hashbrown::set::HashSet<")
 }
 
 struct Canonical<'a> {
-    out: &'a mut Vec<u8>,
+    out: &'a mut Writing,
     /// The name of the type that is being written.
     of: &'static str,
 }
@@ -76,7 +135,7 @@ macro_rules! integers {
     ($($method:ident: $type:ty => $wide:ty, $as_bits:expr;)*) => {
         $(fn $method(self, value: $type) -> Result<(), Refusal> {
             let as_bits: fn($wide) -> u128 = $as_bits;
-            varint(self.out, as_bits(<$wide>::from(value)));
+            varint(&mut self.out.bytes, as_bits(<$wide>::from(value)));
             Ok(())
         })*
     };
@@ -85,7 +144,7 @@ macro_rules! integers {
 macro_rules! bytes_of {
     ($($method:ident: $type:ty;)*) => {
         $(fn $method(self, value: $type) -> Result<(), Refusal> {
-            self.out.extend_from_slice(&value.to_le_bytes());
+            self.out.bytes.extend_from_slice(&value.to_le_bytes());
             Ok(())
         })*
     };
@@ -121,12 +180,12 @@ impl<'a> ser::Serializer for Canonical<'a> {
     }
 
     fn serialize_bool(self, value: bool) -> Result<(), Refusal> {
-        self.out.push(u8::from(value));
+        self.out.bytes.push(u8::from(value));
         Ok(())
     }
 
     fn serialize_char(self, value: char) -> Result<(), Refusal> {
-        self.out.extend_from_slice(value.encode_utf8(&mut [0; 4]).as_bytes());
+        self.out.bytes.extend_from_slice(value.encode_utf8(&mut [0; 4]).as_bytes());
         Ok(())
     }
 
@@ -135,18 +194,18 @@ impl<'a> ser::Serializer for Canonical<'a> {
     }
 
     fn serialize_bytes(self, value: &[u8]) -> Result<(), Refusal> {
-        varint(self.out, value.len() as u128);
-        self.out.extend_from_slice(value);
+        varint(&mut self.out.bytes, value.len() as u128);
+        self.out.bytes.extend_from_slice(value);
         Ok(())
     }
 
     fn serialize_none(self) -> Result<(), Refusal> {
-        self.out.push(0);
+        self.out.bytes.push(0);
         Ok(())
     }
 
     fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<(), Refusal> {
-        self.out.push(1);
+        self.out.bytes.push(1);
         write(value, self.out)
     }
 
@@ -162,9 +221,10 @@ impl<'a> ser::Serializer for Canonical<'a> {
         self,
         _name: &'static str,
         index: u32,
-        _variant: &'static str,
+        variant: &'static str,
     ) -> Result<(), Refusal> {
-        varint(self.out, u128::from(index));
+        self.out.shapes.note(variant, 0);
+        varint(&mut self.out.bytes, u128::from(index));
         Ok(())
     }
 
@@ -180,19 +240,22 @@ impl<'a> ser::Serializer for Canonical<'a> {
         self,
         _name: &'static str,
         index: u32,
-        _variant: &'static str,
+        variant: &'static str,
         value: &T,
     ) -> Result<(), Refusal> {
-        varint(self.out, u128::from(index));
+        self.out.shapes.note(variant, 1);
+        varint(&mut self.out.bytes, u128::from(index));
         write(value, self.out)
     }
 
     fn serialize_seq(self, len: Option<usize>) -> Result<Elements<'a>, Refusal> {
         let sort = is_hash_set(self.of);
+        // Lists of one look alike in any order: each doubling is a new shape, up to a full house.
+        self.out.shapes.note(self.of, len.unwrap_or(0).min(64).next_power_of_two());
         if let (Some(len), false) = (len, sort) {
-            varint(self.out, len as u128);
+            varint(&mut self.out.bytes, len as u128);
             // What a type announces is its own affair: not more than a page on its word.
-            self.out.reserve(len.min(4096));
+            self.out.bytes.reserve(len.min(4096));
             return Ok(Elements::InPlace { out: self.out, left: len });
         }
         Ok(Elements::Held { out: self.out, sort, elements: Vec::new() })
@@ -202,11 +265,8 @@ impl<'a> ser::Serializer for Canonical<'a> {
         Ok(Fields { out: self.out, of: "tuple" })
     }
 
-    fn serialize_tuple_struct(
-        self,
-        name: &'static str,
-        _len: usize,
-    ) -> Result<Fields<'a>, Refusal> {
+    fn serialize_tuple_struct(self, name: &'static str, len: usize) -> Result<Fields<'a>, Refusal> {
+        self.out.shapes.note(name, len);
         Ok(Fields { out: self.out, of: name })
     }
 
@@ -214,10 +274,11 @@ impl<'a> ser::Serializer for Canonical<'a> {
         self,
         name: &'static str,
         index: u32,
-        _variant: &'static str,
-        _len: usize,
+        variant: &'static str,
+        len: usize,
     ) -> Result<Fields<'a>, Refusal> {
-        varint(self.out, u128::from(index));
+        self.out.shapes.note(variant, len);
+        varint(&mut self.out.bytes, u128::from(index));
         Ok(Fields { out: self.out, of: name })
     }
 
@@ -232,7 +293,8 @@ impl<'a> ser::Serializer for Canonical<'a> {
         Ok(Entries { out: self.out, key: Vec::new(), held: Vec::new() })
     }
 
-    fn serialize_struct(self, name: &'static str, _len: usize) -> Result<Fields<'a>, Refusal> {
+    fn serialize_struct(self, name: &'static str, len: usize) -> Result<Fields<'a>, Refusal> {
+        self.out.shapes.note(name, len);
         Ok(Fields { out: self.out, of: name })
     }
 
@@ -240,10 +302,11 @@ impl<'a> ser::Serializer for Canonical<'a> {
         self,
         name: &'static str,
         index: u32,
-        _variant: &'static str,
-        _len: usize,
+        variant: &'static str,
+        len: usize,
     ) -> Result<Fields<'a>, Refusal> {
-        varint(self.out, u128::from(index));
+        self.out.shapes.note(variant, len);
+        varint(&mut self.out.bytes, u128::from(index));
         Ok(Fields { out: self.out, of: name })
     }
 
@@ -254,8 +317,8 @@ impl<'a> ser::Serializer for Canonical<'a> {
 
 /// A sequence: written as it comes, or held back to be counted or sorted first.
 enum Elements<'a> {
-    InPlace { out: &'a mut Vec<u8>, left: usize },
-    Held { out: &'a mut Vec<u8>, sort: bool, elements: Vec<Vec<u8>> },
+    InPlace { out: &'a mut Writing, left: usize },
+    Held { out: &'a mut Writing, sort: bool, elements: Vec<Vec<u8>> },
 }
 
 impl ser::SerializeSeq for Elements<'_> {
@@ -268,10 +331,8 @@ impl ser::SerializeSeq for Elements<'_> {
                 *left = left.checked_sub(1).ok_or_else(wrong_length)?;
                 write(value, out)
             }
-            Self::Held { elements, .. } => {
-                let mut element = Vec::new();
-                write(value, &mut element)?;
-                elements.push(element);
+            Self::Held { out, elements, .. } => {
+                elements.push(part(value, out)?);
                 Ok(())
             }
         }
@@ -285,9 +346,9 @@ impl ser::SerializeSeq for Elements<'_> {
                 if sort {
                     elements.sort_unstable();
                 }
-                varint(out, elements.len() as u128);
+                varint(&mut out.bytes, elements.len() as u128);
                 for element in &elements {
-                    out.extend_from_slice(element);
+                    out.bytes.extend_from_slice(element);
                 }
                 Ok(())
             }
@@ -301,7 +362,7 @@ fn wrong_length() -> Refusal {
 
 /// A map: held back whole, so that its entries can be sorted by their keys' bytes.
 struct Entries<'a> {
-    out: &'a mut Vec<u8>,
+    out: &'a mut Writing,
     key: Vec<u8>,
     held: Vec<(Vec<u8>, Vec<u8>)>,
 }
@@ -311,23 +372,22 @@ impl ser::SerializeMap for Entries<'_> {
     type Error = Refusal;
 
     fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result<(), Refusal> {
-        self.key.clear();
-        write(key, &mut self.key)
+        self.key = part(key, self.out)?;
+        Ok(())
     }
 
     fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Refusal> {
-        let mut bytes = Vec::new();
-        write(value, &mut bytes)?;
-        self.held.push((std::mem::take(&mut self.key), bytes));
+        let value = part(value, self.out)?;
+        self.held.push((std::mem::take(&mut self.key), value));
         Ok(())
     }
 
     fn end(mut self) -> Result<(), Refusal> {
         self.held.sort_unstable();
-        varint(self.out, self.held.len() as u128);
+        varint(&mut self.out.bytes, self.held.len() as u128);
         for (key, value) in &self.held {
-            self.out.extend_from_slice(key);
-            self.out.extend_from_slice(value);
+            self.out.bytes.extend_from_slice(key);
+            self.out.bytes.extend_from_slice(value);
         }
         Ok(())
     }
@@ -335,7 +395,7 @@ impl ser::SerializeMap for Entries<'_> {
 
 /// The fields of a struct, a tuple or a variant: one behind the other, without names.
 struct Fields<'a> {
-    out: &'a mut Vec<u8>,
+    out: &'a mut Writing,
     of: &'static str,
 }
 

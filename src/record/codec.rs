@@ -2,20 +2,20 @@
 //! over after it. The only file that names bincode.
 //!
 //! bincode's bytes do not describe themselves. A type that serde writes one way and reads another
-//! would lose data without a word, so the first write of a type in a process goes through
-//! [`encode_guarded`]: encode, decode, encode again, and compare.
+//! would lose data without a word, so the first write of a type in a process, and of each new shape
+//! in it, goes through [`encode_guarded`]: encode, decode, encode again, and compare.
 
 use std::any::type_name;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{OnceLock, PoisonError, RwLock};
 
 use bincode::config;
 use serde::de::{self, DeserializeOwned};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use thiserror::Error;
 
-use super::canonical;
+use super::canonical::{self, Writing};
 
 /// The largest payload any store can be set to take, in bytes.
 pub(crate) const PAYLOAD_BYTES_MAX: usize = (256 << 20) - 1;
@@ -51,28 +51,41 @@ pub(crate) enum DecodeError {
 
 /// The canonical bytes of `value`: equal values give equal bytes.
 pub(crate) fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, EncodeError> {
-    let mut out = Vec::with_capacity(64);
+    writing(value).map(|writing| writing.bytes)
+}
+
+fn writing<T: Serialize + ?Sized>(value: &T) -> Result<Writing, EncodeError> {
+    let mut out = Writing::default();
     canonical::write(value, &mut out)
         .map_err(|refusal| EncodeError::Refused { name: type_name::<T>(), why: refusal.0 })?;
     Ok(out)
 }
 
-/// [`encode`], and on a type's first write in this process the proof that it comes back unchanged.
+/// [`encode`], and the proof that the value comes back unchanged: on the first write of its type in
+/// this process, and again whenever a value is made of shapes that were not proven yet, for an empty
+/// list says nothing of its elements.
 pub(crate) fn encode_guarded<T: Serialize + DeserializeOwned>(
     value: &T,
 ) -> Result<Vec<u8>, EncodeError> {
-    let bytes = encode(value)?;
+    let Writing { bytes, shapes } = writing(value)?;
     let name = type_name::<T>();
-    if !proven().lock().unwrap_or_else(PoisonError::into_inner).contains(name) {
+    let proven = |all: &Proven| {
+        all.get(name).is_some_and(|proven| shapes.iter().all(|shape| proven.contains(shape)))
+    };
+    if !proven(&proofs().read().unwrap_or_else(PoisonError::into_inner)) {
         check_faithful::<T>(&bytes)?;
-        proven().lock().unwrap_or_else(PoisonError::into_inner).insert(name);
+        let mut all = proofs().write().unwrap_or_else(PoisonError::into_inner);
+        all.entry(name).or_default().extend(shapes.iter());
     }
     Ok(bytes)
 }
 
-fn proven() -> &'static Mutex<HashSet<&'static str>> {
-    static PROVEN: OnceLock<Mutex<HashSet<&'static str>>> = OnceLock::new();
-    PROVEN.get_or_init(Mutex::default)
+/// The shapes, by type, of which values were proven to come back.
+type Proven = HashMap<&'static str, HashSet<u64>>;
+
+fn proofs() -> &'static RwLock<Proven> {
+    static PROOFS: OnceLock<RwLock<Proven>> = OnceLock::new();
+    PROOFS.get_or_init(RwLock::default)
 }
 
 fn check_faithful<T: Serialize + DeserializeOwned>(bytes: &[u8]) -> Result<(), EncodeError> {
@@ -124,9 +137,17 @@ pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeError
 pub(crate) fn decode_same<T: Serialize + DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeError> {
     let value = decode(bytes)?;
     match encode(&value) {
-        Ok(again) if again == bytes => Ok(value),
+        Ok(again) if again == bytes || is_reordered(&again, bytes) => Ok(value),
         _ => Err(DecodeError::Other { name: type_name::<T>() }),
     }
+}
+
+/// Whether the one is the other in another order: a hash set that we could not tell from a list.
+fn is_reordered(again: &[u8], bytes: &[u8]) -> bool {
+    let (mut again, mut bytes) = (again.to_vec(), bytes.to_vec());
+    again.sort_unstable();
+    bytes.sort_unstable();
+    again == bytes
 }
 
 /// Bytes inside a record. serde would take a `Vec<u8>` one number at a time.

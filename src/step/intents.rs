@@ -312,15 +312,20 @@ pub(crate) fn outcome_of<O: Serialize + DeserializeOwned>(
     store_value(plan, outcome)
 }
 
-/// Moves an intent on and returns its new stage when that is durable.
+/// Moves an intent on and returns its new stage when that is durable. `was_in_doubt`: as it was
+/// handed out by [`outstanding`], when what stood in flight had nobody at it.
 pub(crate) fn advance(
     store: &Store,
     id: &IntentId,
+    was_in_doubt: bool,
     event: impl FnOnce(&Plan<'_>) -> Result<IntentEvent>,
 ) -> Result<Stage> {
     store.commit(|plan| {
         let event = event(plan)?;
-        let record = find(plan, id)?.ok_or_else(|| no_such(id))?;
+        let mut record = find(plan, id)?.ok_or_else(|| no_such(id))?;
+        if was_in_doubt && record.stage == Stage::InFlight {
+            record.stage = abandon(record.stage);
+        }
         step_on(plan, id, record, event)
     })
 }

@@ -7,6 +7,7 @@ use redb::{Database, ReadableTable, WriteTransaction};
 use super::backend::Probe;
 use super::fault::{shielded, storage_error};
 use super::head::Head;
+use super::lock::LockFile;
 use super::options::{Durability, Reopen};
 use super::place::Anchor;
 use super::plan::Overlay;
@@ -28,6 +29,8 @@ pub(super) struct Engine {
     pub(super) durability: Durability,
     pub(super) reopen: Reopen,
     pub(super) value_limit: usize,
+    /// Last, so that it is let go of after the file.
+    pub(super) lock: Option<LockFile>,
 }
 
 impl Engine {

@@ -8,6 +8,12 @@ use crate::error::{Error, ErrorKind, Result};
 /// redb's errors, under the kind that says what to do.
 pub(super) fn storage_error(error: impl Into<redb::Error>) -> Error {
     match error.into() {
+        redb::Error::Io(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+            Error::damaged(format!(
+                "the store's file points past its own end ({error}): close the store, run \
+                 `verify` on it, then `repair`"
+            ))
+        }
         redb::Error::Io(error) => Error::io("the store's file", error),
         error @ (redb::Error::Corrupted(_)
         | redb::Error::TableDoesNotExist(_)

@@ -62,7 +62,7 @@ impl super::line::Group for Group {
     }
 
     fn size(&self) -> usize {
-        self.rows.len()
+        self.rows.puts()
     }
 }
 
@@ -312,6 +312,7 @@ impl Committer {
     /// Waits for what is under way, marks the store as closed in order, and lets go of the file.
     /// A second call does nothing.
     pub(super) fn close(&self) -> Result<()> {
+        drop(Planning::enter()?);
         let ended = self.line.end(&|group| self.commit_group(group), Fate::of(&closed()));
         let result = match ended {
             Ok(()) => {

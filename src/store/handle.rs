@@ -10,7 +10,6 @@ use super::backend::Medium;
 use super::group::Committer;
 use super::head::{META_UNCLEAN, Unclean};
 use super::held::{Hold, HoldKind};
-use super::lock::LockFile;
 use super::options::Options;
 use super::pending::Pending;
 use super::plan::Plan;
@@ -35,8 +34,6 @@ struct Inner {
     medium: Medium,
     clean: bool,
     created: bool,
-    /// Last, so that it is dropped after the file is let go of.
-    _lock: Option<LockFile>,
 }
 
 /// What became of a commit that failed with [`ErrorKind::Uncertain`](crate::ErrorKind::Uncertain).
@@ -187,11 +184,10 @@ impl Store {
     pub(super) fn new(
         committer: Arc<Committer>,
         medium: Medium,
-        lock: Option<LockFile>,
         clean: bool,
         created: bool,
     ) -> Self {
-        Self { inner: Arc::new(Inner { committer, medium, clean, created, _lock: lock }) }
+        Self { inner: Arc::new(Inner { committer, medium, clean, created }) }
     }
 
     pub(super) fn medium(&self) -> &Medium {

@@ -60,6 +60,8 @@ pub(super) struct State<G, F> {
     tickets: VecDeque<Arc<Ticket<F>>>,
     leading: bool,
     fate: Option<F>,
+    /// Set while the line is being ended: nobody joins any more.
+    closing: Option<F>,
     helper: Helper,
 }
 
@@ -148,6 +150,7 @@ impl<G: Group, F: Fate> Line<G, F> {
                 tickets: VecDeque::from([Ticket::new()]),
                 leading: false,
                 fate: None,
+                closing: None,
                 helper: Helper::None,
             }),
             emptied: Condvar::new(),
@@ -171,7 +174,7 @@ impl<G: Group, F: Fate> Line<G, F> {
     ) -> Result<MutexGuard<'_, State<G, F>>, F> {
         let mut state = self.look();
         loop {
-            if let Some(fate) = &state.fate {
+            if let Some(fate) = state.fate.as_ref().or(state.closing.as_ref()) {
                 return Err(fate.clone());
             }
             if state.members == 0
@@ -292,6 +295,7 @@ impl<G: Group, F: Fate> Line<G, F> {
             if let Some(fate) = &state.fate {
                 return Err(fate.clone());
             }
+            state.closing = Some(fate.clone());
             if state.leading {
                 let ticket = state.tickets.front().cloned();
                 drop(state);

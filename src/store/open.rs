@@ -197,16 +197,16 @@ impl Options {
             durability: self.durability,
             reopen: self.reopen,
             value_limit: self.limits.value_bytes,
+            lock,
         };
         let clean = engine.head.clean;
         self.raise_epoch(&mut engine)?;
         let epoch = engine.head.epoch;
-        let committer = Committer::new(engine, identity.store, self)?;
-        let lock = lock.map(|mut lock| {
+        if let Some(lock) = &mut engine.lock {
             lock.sign(epoch, self.clock.now());
-            lock
-        });
-        Ok(Store::new(committer, medium, lock, clean, created))
+        }
+        let committer = Committer::new(engine, identity.store, self)?;
+        Ok(Store::new(committer, medium, clean, created))
     }
 
     /// The first commit of this holder. Everything older is now of an earlier epoch.
@@ -227,7 +227,13 @@ impl Options {
         head.seq = head.seq.next();
         head.clean = false;
         head.clock = head.clock.at_open(self.clock.now());
-        engine.commit(&rows, head)
+        engine.commit(&rows, head).map_err(|error| match error.kind() {
+            // Nobody was told anything by this opening: whether its mark is on disk is all the same.
+            ErrorKind::Uncertain(_) => {
+                error.with_kind(ErrorKind::Io).context("the store could not be opened for writing")
+            }
+            _ => error,
+        })
     }
 }
 

@@ -22,6 +22,7 @@ pub(crate) struct Overlay {
     /// Payloads that grow while a group is open, and become rows when it closes.
     appends: BTreeMap<(Table, Vec<u8>), (Header, Vec<u8>)>,
     rows: usize,
+    puts: usize,
     bytes: usize,
 }
 
@@ -34,15 +35,19 @@ impl Overlay {
         let Some(rows) = self.tables.get_mut(table.index()) else { return };
         let size = |value: &Option<Vec<u8>>| value.as_ref().map_or(0, Vec::len);
         self.bytes += key.len() + size(&value);
+        let is_put = value.is_some();
         match rows.insert(key, value) {
-            None => self.rows += 1,
+            None => {
+                self.rows += 1;
+                self.puts += usize::from(is_put);
+            }
             Some(old) => self.bytes = self.bytes.saturating_sub(size(&old)),
         }
     }
 
-    /// How many rows it has.
-    pub(super) fn len(&self) -> usize {
-        self.rows
+    /// How many rows it writes; those that only go are not among them.
+    pub(super) fn puts(&self) -> usize {
+        self.puts
     }
 
     /// About how much memory its rows take, in bytes.

@@ -105,6 +105,7 @@ pub(crate) fn rebuild(
             durability: Durability::OnePhase,
             reopen: Reopen::Verified,
             value_limit: crate::record::PAYLOAD_BYTES_MAX,
+            lock: None,
         };
         let mut rebuild = Rebuild { engine, rows: Overlay::default(), count: 0 };
         fill(&inspection, &mut rebuild)?;

@@ -1,6 +1,5 @@
 //! Reading rows: the [`Read`] every floor above uses, and the durable state it reads by default.
 
-use std::borrow::Cow;
 use std::sync::{Arc, OnceLock};
 
 use redb::{ReadOnlyTable, ReadTransaction, ReadableDatabase, ReadableTable};
@@ -69,6 +68,13 @@ pub(crate) fn frame_of<'a>(
     limit: usize,
 ) -> Result<(Header, &'a [u8])> {
     let frame = open_frame(table.id(), key, bytes, limit).map_err(|error| match error {
+        FrameError::Long { .. } => Error::new(
+            ErrorKind::LimitExceeded,
+            format!(
+                "{} is over the limit: {error}. Raise `Limits::value_bytes` to read it",
+                row_name(table, key)
+            ),
+        ),
         FrameError::Newer(_) => too_new(table, key, &error.to_string()),
         error => unreadable(table, key, &error.to_string()),
     })?;
@@ -92,24 +98,18 @@ fn unreadable(table: Table, key: &[u8], why: &str) -> Error {
     ))
 }
 
-/// How a row is named in messages: printable keys as text, others in hex, long ones cut.
+/// How a row is named in messages: as text, a dot for each byte that is none, long ones cut.
 pub(crate) fn row_name(table: Table, key: &[u8]) -> String {
     const SHOWN: usize = 96;
     let shown = key.get(..SHOWN).unwrap_or(key);
-    let text: Cow<'_, str> = match std::str::from_utf8(shown) {
-        Ok(text) if text.chars().all(|c| !c.is_control()) => format!("\"{text}\"").into(),
-        _ => hex(shown).into(),
-    };
+    // The bytes in front of names and numbers behind them are ours; what people know is between.
+    let text = String::from_utf8_lossy(shown);
+    let text: String = text
+        .chars()
+        .map(|c| if c.is_control() || c == char::REPLACEMENT_CHARACTER { '·' } else { c })
+        .collect();
     let cut = if shown.len() < key.len() { "…" } else { "" };
-    format!("the row {text}{cut} of table {}", table.name())
-}
-
-fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write;
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    format!("the row \"{text}{cut}\" of table {}", table.name())
 }
 
 type Rows = ReadOnlyTable<&'static [u8], &'static [u8]>;

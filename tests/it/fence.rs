@@ -87,7 +87,7 @@ fn what_was_closed_opens_again_while_children_are_being_started() {
                 }
             });
         }
-        let opened: Vec<_> = (0..150).map(|_| Store::open(&path).and_then(Store::close)).collect();
+        let opened: Vec<_> = (0..60).map(|_| Store::open(&path).and_then(Store::close)).collect();
         done.store(true, std::sync::atomic::Ordering::Relaxed);
         for result in opened {
             result.unwrap();

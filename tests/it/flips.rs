@@ -96,6 +96,9 @@ fn ask_everything(store: &Store) -> Result<Answers> {
     })
 }
 
+/// "Nothing of it was changed", says the error; this says otherwise.
+const CHANGED: &str = "of the refused ones changed";
+
 /// What flipping bytes came to: how often which.
 type Tally = BTreeMap<String, u64>;
 
@@ -107,11 +110,11 @@ fn flip(bytes: &[u8], options: &Options, samples: usize) -> Tally {
     for at in (0..320).step_by(3).chain((320..bytes.len()).step_by(stride)) {
         let mut bad = bytes.to_vec();
         bad[at] ^= 1 << rng.below(8);
+        let disk = Arc::new(MemoryDisk::from_bytes(bad.clone()));
         // A panic here would cross the API, and fail the test.
-        let asked = options
-            .open_on(Arc::new(MemoryDisk::from_bytes(bad)))
-            .and_then(|store| ask_everything(&store));
-        let came_to = match asked {
+        let opened = options.open_on(disk.clone());
+        let refused = opened.is_err();
+        let came_to = match opened.and_then(|store| ask_everything(&store)) {
             Ok(Answers::True { missing: 0 }) => "whole".to_owned(),
             Ok(Answers::True { missing }) => format!("{missing} missing"),
             Ok(Answers::Wrong(what)) => format!("WRONG at byte {at}: {what}"),
@@ -120,23 +123,28 @@ fn flip(bytes: &[u8], options: &Options, samples: usize) -> Tally {
                 kind => format!("WRONG at byte {at}: {kind:?} {error}"),
             },
         };
+        if refused && disk.to_bytes() != bad {
+            *tally.entry(CHANGED.to_owned()).or_default() += 1;
+        }
         *tally.entry(came_to).or_default() += 1;
     }
     println!("{tally:#?}");
     tally
 }
 
-fn only(tally: &Tally, expected: &[&str]) {
+fn only(mut tally: Tally, expected: &[&str]) {
+    let changed = tally.remove(CHANGED);
     assert!(tally.keys().all(|what| expected.contains(&what.as_str())), "{tally:#?}");
     // The sample is no good when it hits only empty pages, or nothing else.
     assert!(tally["whole"] > 20 && tally["refused"] > 20, "{tally:#?}");
+    assert_eq!(changed, None, "files were changed by an open that refused them as damaged");
 }
 
 /// Against: a known order sent again, because one bit of the file has turned.
 #[test]
 fn a_flipped_byte_of_a_closed_store_gives_the_same_answers_or_is_damage() {
     let (_, closed) = full_store(Durability::OnePhase);
-    only(&flip(&closed, &Options::new(), 100), &["whole", "refused"]);
+    only(flip(&closed, &Options::new(), 100), &["whole", "refused"]);
 }
 
 /// Against: the same after a crash. With one fsync a commit, damage to the newest commit cannot be
@@ -144,7 +152,7 @@ fn a_flipped_byte_of_a_closed_store_gives_the_same_answers_or_is_damage() {
 #[test]
 fn a_flipped_byte_after_a_crash_costs_at_most_the_newest_commit() {
     let (open, _) = full_store(Durability::OnePhase);
-    only(&flip(&open, &Options::new(), 70), &["whole", "refused", "1 missing"]);
+    only(flip(&open, &Options::new(), 70), &["whole", "refused", "1 missing"]);
 }
 
 /// Against: the same with two fsyncs a commit, where even that is told.
@@ -152,7 +160,7 @@ fn a_flipped_byte_after_a_crash_costs_at_most_the_newest_commit() {
 fn a_flipped_byte_after_a_crash_costs_nothing_with_two_phases() {
     let options = Options::new().durability(Durability::TwoPhase);
     let (open, _) = full_store(Durability::TwoPhase);
-    only(&flip(&open, &options, 70), &["whole", "refused"]);
+    only(flip(&open, &options, 70), &["whole", "refused"]);
 }
 
 /// Against: a panic that crosses the API when nothing was verified at the open. A damaged index page

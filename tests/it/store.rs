@@ -8,7 +8,8 @@ use milepost::{
 };
 
 use crate::support::{
-    Counter, count, error, killed, kind, on_disk, open_bytes, second, seen, within,
+    Child, Counter, count, error, key_of, killed, kind, on_disk, open_bytes, reframed, rows_of,
+    second, seen, tampered, within,
 };
 
 /// Against: a store in memory that shares anything with another one.
@@ -169,10 +170,71 @@ fn resolve_knows_every_number_it_gave_out_and_no_other() {
     assert_eq!(store.resolve(lost).unwrap(), Resolution::NotCommitted, "for ever");
 }
 
+/// Against: an answer made up for a commit that is too long ago to be known.
+#[test]
+fn resolve_admits_what_it_has_forgotten() {
+    let (disk, store) = on_disk(&Options::new());
+    let mut run = store.run::<Counter>("run").unwrap();
+    for n in 1..=10 {
+        count(&mut run, n).unwrap();
+    }
+    let store = open_bytes(&crashed_often(&killed(&disk))).unwrap();
+    assert_eq!(kind(store.resolve(CommitSeq::new(3))), ErrorKind::NotFound);
+    assert_eq!(store.resolve(CommitSeq::new(6)).unwrap(), Resolution::NotCommitted);
+    assert_eq!(store.resolve(CommitSeq::new(8)).unwrap(), Resolution::Committed);
+}
+
+/// The store with 1,024 crashes noted down, all of them after commit 5.
+fn crashed_often(disk: &Arc<MemoryDisk>) -> Vec<u8> {
+    // One that is real, to copy from.
+    drop(Options::new().open_on(disk.clone()).unwrap());
+    let bytes = disk.to_bytes();
+    let noted = |row: &&(Vec<u8>, Vec<u8>)| row.0.starts_with(b"unclean/");
+    let (real, row) = rows_of(&bytes, "meta").iter().find(noted).unwrap().clone();
+    tampered(&bytes, |txn| {
+        let table = redb::TableDefinition::<&[u8], &[u8]>::new("meta");
+        let mut rows = txn.open_table(table).unwrap();
+        rows.remove(real.as_slice()).unwrap();
+        for epoch in 1_000..2_024u64 {
+            let key = [b"unclean/".as_slice(), &epoch.to_be_bytes()].concat();
+            let row = reframed(0, &key, &row, |row| {
+                row.truncate(21);
+                row.push(5);
+            });
+            rows.insert(key.as_slice(), row.as_slice()).unwrap();
+        }
+    })
+}
+
+/// Against: a step that was acknowledged to a process, and is gone when that is killed.
+#[test]
+fn a_killed_process_leaves_every_step_that_was_acknowledged_to_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("bot.mp");
+    Store::create(&path).unwrap().close().unwrap();
+    for round in 1..=6u64 {
+        let mut child = Child::start("steps", &path);
+        let mut acknowledged = 0;
+        for _ in 0..round * 7 {
+            let said = child.says().unwrap();
+            acknowledged = said.strip_prefix("done ").map_or(acknowledged, |n| n.parse().unwrap());
+        }
+        child.kill();
+        let store = Store::open(&path).unwrap();
+        assert!(!store.was_closed_in_order());
+        let mut run = store.run::<Counter>("run").unwrap();
+        let steps = run.steps();
+        assert!(steps >= acknowledged, "{steps} of {acknowledged}");
+        assert_eq!(run.state().seen, (1..=steps).collect::<Vec<_>>());
+        assert_eq!(seen(&mut run, &key_of(steps)).unwrap(), Some(run.state().sum));
+        assert_eq!(seen(&mut run, &key_of(steps + 1)).unwrap(), None);
+    }
+}
+
 /// Against: a close that waits for itself, called where the closure holds the queue.
 #[test]
 fn closing_the_store_inside_a_step_is_an_error_and_no_deadlock() {
-    let steps = within(second(20), || {
+    let steps = within(second(8), || {
         let store = Store::in_memory().unwrap();
         let mut run = store.run::<Counter>("run").unwrap();
         let inside = store.clone();
