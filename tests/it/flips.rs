@@ -64,7 +64,7 @@ fn ask_everything(store: &Store) -> Result<Answers> {
         }
     };
     check((KEYS - SINGLE..=KEYS).contains(&steps), "the number of steps");
-    check(run.state().sum == (0..steps).sum(), "the state");
+    check(run.state().sum == (0..steps).sum::<u64>(), "the state");
     check(run.position().index() == Some(steps - 1), "the position");
     let items = (0..steps).map(|n| (key_of(n), u64::MAX, ()));
     match run.batch(items, |_, ()| -> Result<u64> { Err(Error::abort("it is new")) }) {

@@ -16,6 +16,7 @@
 
 mod support;
 
+mod bot;
 mod claim;
 mod damage;
 mod determinism;

@@ -104,7 +104,7 @@ fn a_closure_that_fails_or_panics_costs_the_other_threads_nothing() {
             let run = store.run::<Counter>(&format!("run-{thread}")).unwrap();
             let good: Vec<_> = (1..=30).filter(|n| count_or(*n, thread).is_none()).collect();
             assert_eq!(run.state().seen, good);
-            assert_eq!(run.state().sum, good.iter().sum());
+            assert_eq!(run.state().sum, good.iter().sum::<u64>());
         }
     });
 }

@@ -1,0 +1,58 @@
+//! The determinism gate: what the bot ends with depends on its input, and on nothing that kills it.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use serde_json::Value;
+
+/// The example, which `cargo test` builds beside this test.
+fn bot() -> Option<PathBuf> {
+    let test = std::env::current_exe().unwrap();
+    let bot = test.ancestors().nth(2).unwrap().join("examples/bot");
+    let bot = bot.with_extension(std::env::consts::EXE_EXTENSION);
+    if !bot.exists() {
+        println!(
+            "skipped: the bot was not built; run `cargo test`, or `cargo build --example bot`"
+        );
+        return None;
+    }
+    Some(bot)
+}
+
+fn run(bot: &PathBuf, arguments: &[&str]) -> (Value, bool) {
+    let output = Command::new(bot).args(arguments).output().unwrap();
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    let verdict = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{told}"));
+    (verdict, output.status.success())
+}
+
+/// Against: a state or a fill that depends on when the bot was killed.
+#[test]
+fn two_runs_with_the_same_seed_and_different_kills_have_the_same_digest() {
+    let Some(bot) = bot() else { return };
+    let mut digests = Vec::new();
+    for kills in ["0", "9", "18"] {
+        let (verdict, held) =
+            run(&bot, &["--bars", "400", "--seed", "3", "--json", "--kills", kills]);
+        assert!(held, "{verdict}");
+        assert_eq!(verdict["duplicates"], 0, "{verdict}");
+        assert_eq!(verdict["lost"], 0, "{verdict}");
+        assert_eq!(verdict["final_state_matches"], true, "{verdict}");
+        assert_eq!(verdict["kills"].to_string(), kills);
+        digests.push(verdict["digest"].clone());
+    }
+    assert!(digests.iter().all(|digest| *digest == digests[0]), "{digests:?}");
+}
+
+/// Against: a gate that calls everything right. The kit without one commit a step does not hold.
+#[test]
+fn the_same_kills_make_the_two_files_fill_an_order_twice() {
+    let Some(bot) = bot() else { return };
+    let (verdict, held) = run(
+        &bot,
+        &["--bars", "400", "--seed", "3", "--json", "--kills", "18", "--baseline", "files"],
+    );
+    assert!(!held, "{verdict}");
+    let wrong = ["duplicates", "lost"].map(|what| verdict[what].as_u64().unwrap());
+    assert!(wrong.iter().sum::<u64>() > 0, "{verdict}");
+}
