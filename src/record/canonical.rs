@@ -56,7 +56,7 @@ pub(super) fn write<T: Serialize + ?Sized>(value: &T, out: &mut Writing) -> Resu
 
 /// Numbers and the like come back as they are, and stand in long lists.
 fn is_primitive(name: &str) -> bool {
-    name.len() <= 5 && !name.starts_with(['(', '[', '&'])
+    name.len() <= 5 && !name.contains([':', '(', '[', '&', '<'])
 }
 
 /// Appends the encoding of a part, without a sub-encoding's own shapes getting lost.

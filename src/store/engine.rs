@@ -39,11 +39,27 @@ impl Engine {
     ///
     /// # Errors
     /// `Uncertain` when the commit may be on disk; any other kind means that it is not.
-    pub(super) fn commit(&mut self, rows: &Overlay, mut head: Head) -> Result<()> {
+    pub(super) fn commit(&mut self, rows: &Overlay, head: Head) -> Result<()> {
+        let header_writes = self.probe.header_writes();
+        let seq = head.seq;
+        self.try_commit(rows, head).map_err(|error| {
+            if self.probe.header_writes() == header_writes {
+                // redb's header still points to the commit before: nothing of this one counts.
+                return error.context("nothing of this commit is on disk");
+            }
+            error.with_kind(ErrorKind::Uncertain(seq)).context(format!(
+                "commit {seq} failed and may or may not be on disk: open the store again and ask \
+                 `resolve({seq})`"
+            ))
+        })
+    }
+
+    /// [`commit`](Engine::commit) for a caller to whom it is all the same whether a commit that
+    /// failed is on disk.
+    pub(super) fn try_commit(&mut self, rows: &Overlay, mut head: Head) -> Result<()> {
         if let Some(anchor) = &self.anchor {
             anchor.check()?;
         }
-        let header_writes = self.probe.header_writes();
         shielded("commit", || {
             let mut txn = self.db.begin_write().map_err(storage_error)?;
             self.set_mode(&mut txn);
@@ -52,17 +68,6 @@ impl Engine {
             }
             write_head(&txn, &head)?;
             txn.commit().map_err(storage_error)
-        })
-        .map_err(|error| {
-            if self.probe.header_writes() == header_writes {
-                // redb's header still points to the commit before: nothing of this one counts.
-                return error.context("nothing of this commit is on disk");
-            }
-            let seq = head.seq;
-            error.with_kind(ErrorKind::Uncertain(seq)).context(format!(
-                "commit {seq} failed and may or may not be on disk: open the store again and ask \
-                 `resolve({seq})`"
-            ))
         })?;
         self.head = head;
         Ok(())

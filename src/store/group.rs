@@ -305,6 +305,10 @@ impl Committer {
     /// Runs `work` on the engine while no commit is under way.
     pub(super) fn quiesced<T>(&self, work: impl FnOnce(&mut Engine) -> Result<T>) -> Result<T> {
         let _planning = Planning::enter()?;
+        self.with_engine(work)
+    }
+
+    fn with_engine<T>(&self, work: impl FnOnce(&mut Engine) -> Result<T>) -> Result<T> {
         let mut engine = self.engine.lock().unwrap_or_else(PoisonError::into_inner);
         work(engine.as_mut().ok_or_else(closed)?)
     }
@@ -313,10 +317,16 @@ impl Committer {
     /// A second call does nothing.
     pub(super) fn close(&self) -> Result<()> {
         drop(Planning::enter()?);
+        self.finish()
+    }
+
+    /// [`close`](Committer::close) by the last handle, which no plan of this store can be: a run
+    /// that plans holds one. It may be dropped inside a plan of another store.
+    pub(super) fn finish(&self) -> Result<()> {
         let ended = self.line.end(&|group| self.commit_group(group), Fate::of(&closed()));
         let result = match ended {
             Ok(()) => {
-                let seq = self.quiesced(|engine| Ok(engine.head.seq.next()))?;
+                let seq = self.with_engine(|engine| Ok(engine.head.seq.next()))?;
                 self.write(&Overlay::default(), seq, self.marks(), true)
             }
             Err(fate) => Err(fate.error()),

@@ -233,7 +233,7 @@ impl Drop for Inner {
         if thread::panicking() {
             self.committer.abandon();
         } else {
-            let _ = self.committer.close();
+            let _ = self.committer.finish();
         }
     }
 }

@@ -227,13 +227,10 @@ impl Options {
         head.seq = head.seq.next();
         head.clean = false;
         head.clock = head.clock.at_open(self.clock.now());
-        engine.commit(&rows, head).map_err(|error| match error.kind() {
-            // Nobody was told anything by this opening: whether its mark is on disk is all the same.
-            ErrorKind::Uncertain(_) => {
-                error.with_kind(ErrorKind::Io).context("the store could not be opened for writing")
-            }
-            _ => error,
-        })
+        // Nobody was told anything by this opening: whether its mark is on disk is all the same.
+        engine
+            .try_commit(&rows, head)
+            .map_err(|error| error.context("the store could not be opened for writing"))
     }
 }
 

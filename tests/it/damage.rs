@@ -15,7 +15,7 @@ use crate::support::{
 };
 
 /// A store with a few records of every kind, closed in order.
-fn furnished() -> Vec<u8> {
+pub fn furnished() -> Vec<u8> {
     let (disk, store) = on_disk(&Options::new());
     let mut run = store.run::<Counter>("run").unwrap();
     for n in 1..=6 {

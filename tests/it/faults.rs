@@ -272,6 +272,23 @@ fn an_open_that_fails_is_never_uncertain() {
     assert!(at > 3, "{at}");
 }
 
+/// Against: "a failing disk", said where freeing some room would help.
+#[test]
+fn an_open_on_a_full_disk_says_that_it_is_full() {
+    let options = Options::new();
+    let base = base(&options);
+    let mut at = 0;
+    loop {
+        let disk = Arc::new(FaultDisk::from_bytes(base.clone()));
+        let error = io::ErrorKind::StorageFull;
+        disk.arm(Some(Fault { error, ..Fault::at(at) }));
+        let Err(error) = options.open_on(disk) else { break };
+        assert_eq!(error.kind(), ErrorKind::NoSpace, "operation {at}: {error}");
+        at += 1;
+    }
+    assert!(at > 3, "{at}");
+}
+
 /// Against: a disk that fails while the store is closed, which is then taken for closed in order.
 #[test]
 fn a_close_that_fails_at_any_operation_is_said_and_costs_nothing() {
@@ -476,8 +493,8 @@ fn a_disk_that_panics_is_an_error_and_no_deadlock() {
 #[derive(Debug, Default)]
 struct ForgetfulDisk {
     disk: FaultDisk,
-    fail_next_sync: std::sync::atomic::AtomicBool,
-    lost: std::sync::Mutex<Vec<(u64, Vec<u8>)>>,
+    /// So many good flushes, then a bad one; negative for none.
+    syncs_left: std::sync::atomic::AtomicI64,
     pending: std::sync::Mutex<Vec<(u64, Vec<u8>)>>,
     durable: std::sync::Mutex<Vec<u8>>,
 }
@@ -509,8 +526,7 @@ impl Disk for ForgetfulDisk {
 
     fn sync(&self) -> io::Result<()> {
         let pending = mem::take(&mut *self.pending.lock().unwrap());
-        if self.fail_next_sync.swap(false, std::sync::atomic::Ordering::SeqCst) {
-            self.lost.lock().unwrap().extend(pending);
+        if self.syncs_left.fetch_sub(1, std::sync::atomic::Ordering::SeqCst) == 1 {
             return Err(io::Error::other("the cable"));
         }
         let mut durable = self.durable.lock().unwrap();
@@ -522,18 +538,27 @@ impl Disk for ForgetfulDisk {
     }
 }
 
-/// Against: "committed", said of a commit that is in the cache alone, because a failed flush is not
-/// made up for by a later good one.
-#[test]
-fn what_resolve_calls_committed_survives_a_power_cut() {
+impl ForgetfulDisk {
+    /// The flush after so many good ones fails, once.
+    fn fail_sync(&self, after: i64) {
+        self.syncs_left.store(after + 1, std::sync::atomic::Ordering::SeqCst);
+    }
+}
+
+/// A store whose last commit failed in its flush, and the number of that commit.
+fn failed_in_its_flush() -> (Arc<ForgetfulDisk>, milepost::CommitSeq) {
     let disk = Arc::new(ForgetfulDisk::default());
     let store = Options::new().create_on(disk.clone()).unwrap();
     let mut run = store.run::<Counter>("run").unwrap();
     // So many that a later commit does not write all of this one's pages anew.
     run.batch((100..2_000).map(|n| (key_of(n), 0, n)), |_, n| Ok(n)).unwrap();
-    disk.fail_next_sync.store(true, std::sync::atomic::Ordering::SeqCst);
+    disk.fail_sync(0);
     let ErrorKind::Uncertain(seq) = kind(count(&mut run, 4)) else { panic!() };
-    drop((run, store));
+    (disk, seq)
+}
+
+/// Works on after the failure, and then compares with what a power cut leaves.
+fn holds_after_a_power_cut(disk: &Arc<ForgetfulDisk>, seq: milepost::CommitSeq) {
     let store = Options::new().open_on(disk.clone()).unwrap();
     let resolution = store.resolve(seq).unwrap();
     let mut run = store.run::<Counter>("run").unwrap();
@@ -548,4 +573,30 @@ fn what_resolve_calls_committed_survives_a_power_cut() {
     assert_eq!(run.steps(), steps);
     let known = seen(&mut run, &key_of(4)).unwrap();
     assert_eq!(known.is_some(), resolution == Resolution::Committed);
+}
+
+/// Against: "committed", said of a commit that is in the cache alone, because a failed flush is not
+/// made up for by a later good one.
+#[test]
+fn what_resolve_calls_committed_survives_a_power_cut() {
+    let (disk, seq) = failed_in_its_flush();
+    holds_after_a_power_cut(&disk, seq);
+}
+
+/// Against: the same when the flushes of the next openings fail too, at any place.
+#[test]
+fn what_resolve_calls_committed_survives_a_power_cut_also_after_more_failing_flushes() {
+    for after in 0..8 {
+        let (disk, seq) = failed_in_its_flush();
+        disk.fail_sync(after);
+        if let Err(error) = Options::new().open_on(disk.clone()) {
+            assert_eq!(error.kind(), ErrorKind::Io, "{error}");
+        }
+        disk.fail_sync(-1);
+        // What is there after a power cut now is one or the other, and no ruin.
+        let store = Options::new().open_on(memory(disk.after_power_cut())).unwrap();
+        let steps = store.run::<Counter>("run").unwrap().steps();
+        assert!(steps == 1_900 || steps == 1_901, "{steps}");
+        holds_after_a_power_cut(&disk, seq);
+    }
 }

@@ -25,6 +25,7 @@ mod faults;
 mod fence;
 mod flips;
 mod model;
+mod ops;
 mod place;
 mod relay;
 mod step;

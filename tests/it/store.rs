@@ -246,6 +246,36 @@ fn closing_the_store_inside_a_step_is_an_error_and_no_deadlock() {
     assert_eq!(steps, 2);
 }
 
+/// Against: a store that is let go of inside a step of another one, and is then neither closed nor
+/// ever free again.
+#[test]
+fn a_store_dropped_inside_a_step_of_another_one_is_closed_all_the_same() {
+    within(second(20), || {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("other.mp");
+        let store = Store::in_memory().unwrap();
+        let mut run = store.run::<Counter>("run").unwrap();
+        for submits in [false, true] {
+            let other = Store::open_or_create(&path).unwrap();
+            let mut others = other.run::<Counter>("run").unwrap();
+            let n = others.steps() + 1;
+            if submits {
+                drop(others.submit(key_of(n), n, |_| Ok(())).unwrap());
+            } else {
+                others.step(key_of(n), n, |_| Ok(())).unwrap();
+            }
+            run.step(key_of(n), n, move |_| {
+                drop((others, other));
+                Ok(())
+            })
+            .unwrap();
+            let again = Store::open(&path).unwrap();
+            assert!(again.was_closed_in_order(), "submits: {submits}");
+            assert_eq!(again.run::<Counter>("run").unwrap().steps(), n);
+        }
+    });
+}
+
 /// Against: a step inside a step, which would wait for its own end.
 #[test]
 fn calling_the_store_inside_a_step_is_an_error_and_no_deadlock() {
