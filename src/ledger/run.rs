@@ -15,7 +15,12 @@ use crate::store::{Record, Table};
 /// A type that is stored under a name and a version.
 ///
 /// Raise the version whenever a field is added, removed, moved or given another type: bytes of one
-/// version are never read as another.
+/// version are never read as another. Without that, a field that became another type of the same
+/// width may be read wrong.
+///
+/// A hash set behind a `#[serde(transparent)]` type of your own looks like a list to serde, and is
+/// refused as soon as its order changes: use a `BTreeSet` there. A field under `#[serde(skip)]` is
+/// its default after a restart, and after a step that failed.
 ///
 /// ```
 /// #[derive(Default, serde::Serialize, serde::Deserialize)]

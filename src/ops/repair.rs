@@ -85,6 +85,9 @@ pub fn repair(path: impl AsRef<Path>, options: &RepairOptions) -> Result<Repair>
             found.pages.as_deref().unwrap_or("no reason given")
         )));
     }
+    if let (Some(lost), false) = (&found.lost_commits, options.accept_missing_rows) {
+        return Err(Error::damaged(lost.clone()));
+    }
     let missing = missing_rows(&found);
     if missing.is_none_or(|missing| missing > 0) && !options.accept_missing_rows {
         return Err(Error::damaged(format!(

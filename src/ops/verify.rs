@@ -16,6 +16,9 @@ const NAMED: usize = 100;
 pub struct Verification {
     /// What the storage engine's own check of every page found, if anything.
     pub pages: Option<String>,
+    /// That the newest commits are missing, although they were acknowledged; known after a kill, not
+    /// after a power cut.
+    pub lost_commits: Option<String>,
     /// Whether the head row, which carries the accumulators, could be read.
     pub head_readable: bool,
     /// Each table.
@@ -82,6 +85,7 @@ impl Verification {
     #[must_use]
     pub fn is_sound(&self) -> bool {
         self.pages.is_none()
+            && self.lost_commits.is_none()
             && self.head_readable
             && self.indexes.is_empty()
             && self.tables.iter().all(TableCheck::is_sound)
@@ -109,6 +113,7 @@ pub(super) fn look(inspection: &Inspection) -> Verification {
         Table::ALL.into_iter().map(|table| look_at(inspection, table, &mut index)).collect();
     Verification {
         pages: inspection.pages.clone(),
+        lost_commits: inspection.lost.clone(),
         head_readable: inspection.expected(Table::Meta).is_some(),
         tables,
         indexes: index.fault().into_iter().collect(),
@@ -158,6 +163,9 @@ impl fmt::Display for Verification {
         }
         if let Some(pages) = &self.pages {
             writeln!(f, "pages: {pages}")?;
+        }
+        if let Some(lost) = &self.lost_commits {
+            writeln!(f, "commits: {lost}")?;
         }
         if !self.head_readable {
             writeln!(f, "the head row, which carries the accumulators, cannot be read")?;

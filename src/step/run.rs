@@ -229,7 +229,8 @@ where
         Ok(done)
     }
 
-    /// Moves the position anywhere, also back. Keys stay: what was done is still a duplicate.
+    /// Moves the position anywhere, also back. Keys stay: what was done is still a duplicate, and a
+    /// duplicate does not move the position on.
     ///
     /// # Errors
     /// Those of a commit.
@@ -243,7 +244,8 @@ where
 }
 
 impl<S> Run<S> {
-    /// The state as of the last step.
+    /// The state as of the last step, or the last one submitted. When a commit has failed, this is
+    /// what it would have left: reopen the store to see what is durable.
     #[must_use]
     pub fn state(&self) -> &S {
         &self.state

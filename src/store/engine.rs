@@ -14,6 +14,7 @@ use super::plan::Overlay;
 use super::snapshot::Snapshot;
 use super::tables::{META_HEAD, Record, Table};
 use crate::error::{Error, ErrorKind, Result};
+use crate::id::StoreId;
 use crate::record::{Header, encode, seal};
 
 /// Above this size redb's walk after a crash takes more than about a second: [`Reopen::Auto`] then
@@ -23,6 +24,7 @@ const WALK_BYTES_MAX: u64 = 1 << 30;
 /// The open database, and the head of its newest commit.
 pub(super) struct Engine {
     pub(super) db: Database,
+    pub(super) store: StoreId,
     pub(super) head: Head,
     pub(super) probe: Arc<Probe>,
     pub(super) anchor: Option<Anchor>,
@@ -69,6 +71,9 @@ impl Engine {
             write_head(&txn, &head)?;
             txn.commit().map_err(storage_error)
         })?;
+        if let Some(lock) = &mut self.lock {
+            lock.note(self.store, head.epoch, head.seq);
+        }
         self.head = head;
         Ok(())
     }

@@ -23,6 +23,8 @@ use crate::seq::Epoch;
 pub(crate) struct Inspection {
     /// What the storage engine's own check says, if it found damage.
     pub(crate) pages: Option<String>,
+    /// That commits are missing which were acknowledged, if so.
+    pub(crate) lost: Option<String>,
     pub(super) identity: Option<Identity>,
     pub(super) head: Option<Head>,
     /// `None` if the file cannot even be opened.
@@ -41,6 +43,11 @@ impl Inspection {
         options.check()?;
         let (lock, medium) = look_into(path)?;
         let mut inspection = Self::of_disk(medium.disk(), options.cache_bytes, value_limit())?;
+        if let (Some(left), Some(identity), Some(head)) =
+            (lock.left(), &inspection.identity, &inspection.head)
+        {
+            inspection.lost = said(left.check(identity.store, head.epoch, head.seq));
+        }
         inspection.file = Some((path.to_owned(), lock));
         Ok(inspection)
     }
@@ -55,8 +62,15 @@ impl Inspection {
     }
 
     fn of_disk(disk: Arc<dyn Disk>, cache_bytes: usize, value_limit: usize) -> Result<Self> {
-        let mut inspection =
-            Self { pages: None, identity: None, head: None, rows: None, db: None, file: None };
+        let mut inspection = Self {
+            pages: None,
+            lost: None,
+            identity: None,
+            head: None,
+            rows: None,
+            db: None,
+            file: None,
+        };
         match check_header(&*disk) {
             Ok(true) => inspection.pages = said(verify_pages(disk.clone())),
             // The storage engine verifies what a crash left behind when it opens it, below.

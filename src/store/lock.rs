@@ -1,7 +1,10 @@
 //! One writer: a lock on `<store>.lock`, held as long as the store is open.
 //!
 //! The lock file is never deleted: whoever deleted it could hand a second process a lock on another
-//! file of the same name. What it holds is for people.
+//! file of the same name. It says for people who holds it, and for the next opening which commit was
+//! the last to be acknowledged. That note is never flushed: after a power cut it may be old or gone,
+//! and then says nothing; after a kill it is exact, and tells a commit that was lost to damage from
+//! one that was cut short.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, Write};
@@ -10,12 +13,54 @@ use std::path::{Path, PathBuf};
 use super::place::{Place, private};
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
-use crate::seq::Epoch;
+use crate::id::StoreId;
+use crate::seq::{CommitSeq, Epoch};
 
 #[derive(Debug)]
 pub(super) struct LockFile {
     file: File,
     path: PathBuf,
+    /// What the holder before left, if it did not close the store.
+    left: Option<Note>,
+    signed: bool,
+}
+
+/// The last commit that was acknowledged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Note {
+    store: String,
+    epoch: Epoch,
+    commit: CommitSeq,
+}
+
+impl Note {
+    /// Always as long, so that one takes the place of the other in one write.
+    fn text(store: StoreId, epoch: Epoch, commit: CommitSeq) -> String {
+        format!("store {store} epoch {:020} commit {:020}\n", epoch.get(), commit.get())
+    }
+
+    fn read(text: &str) -> Option<Self> {
+        let mut words = text.lines().next()?.split(' ');
+        let mut after = |name: &str| words.next().filter(|word| *word == name).and(words.next());
+        let store = after("store")?.to_owned();
+        let epoch = Epoch::new(after("epoch")?.parse().ok()?);
+        let commit = CommitSeq::new(after("commit")?.parse().ok()?);
+        Some(Self { store, epoch, commit })
+    }
+
+    /// Refuses a store whose newest commit is older than one that was acknowledged.
+    pub(super) fn check(&self, store: StoreId, epoch: Epoch, commit: CommitSeq) -> Result<()> {
+        let same = self.store == store.to_string();
+        if same && (self.epoch > epoch || self.epoch == epoch && self.commit > commit) {
+            return Err(Error::damaged(format!(
+                "commit {} was acknowledged and is no longer in the file, whose newest is {commit}: \
+                 the file is damaged, or is an older copy. Nothing was changed. Restore a newer \
+                 copy; or reconcile with your receivers, then `repair` with `accept_missing_rows`",
+                self.commit
+            )));
+        }
+        Ok(())
+    }
 }
 
 impl LockFile {
@@ -39,7 +84,9 @@ impl LockFile {
                 ));
             }
         }
-        let lock = Self { file, path };
+        let mut text = String::new();
+        let _ = (&file).take(4096).read_to_string(&mut text);
+        let lock = Self { file, path, left: Note::read(&text), signed: false };
         // Somebody may have deleted the file between our opening and our locking it.
         if Place::of_file(&lock.file)? != Place::at(&lock.path)? {
             return Err(Error::new(
@@ -53,17 +100,38 @@ impl LockFile {
         Ok(lock)
     }
 
-    /// Writes who holds the lock, for the message to the next one. A failure costs only the message.
-    pub(super) fn sign(&mut self, epoch: Epoch, now: Timestamp) {
+    /// What the holder before left, if it did not close the store.
+    pub(super) fn left(&self) -> Option<&Note> {
+        self.left.as_ref()
+    }
+
+    /// Writes who holds the lock, for the message to the next one, and the first note. A failure
+    /// costs only those.
+    pub(super) fn sign(&mut self, store: StoreId, epoch: Epoch, commit: CommitSeq, now: Timestamp) {
         let since = now.as_ms() / 1000;
         let text = format!(
-            "pid {}\nhost {}\nsince_unix {since}\nepoch {epoch}\n",
+            "{}pid {}\nhost {}\nsince_unix {since}\nepoch {epoch}\n",
+            Note::text(store, epoch, commit),
             std::process::id(),
             host()
         );
         let _ = self.file.set_len(0);
         let _ = self.file.rewind();
         let _ = self.file.write_all(text.as_bytes());
+        self.signed = true;
+    }
+
+    /// Notes down that a commit is durable, before anybody is told.
+    pub(super) fn note(&mut self, store: StoreId, epoch: Epoch, commit: CommitSeq) {
+        if self.signed {
+            let _ = self.file.rewind();
+            let _ = self.file.write_all(Note::text(store, epoch, commit).as_bytes());
+        }
+    }
+
+    /// Takes away what the holder before left: it has been dealt with.
+    pub(super) fn settle(&mut self) {
+        self.signed = true;
     }
 }
 
@@ -71,7 +139,9 @@ impl Drop for LockFile {
     /// Nobody holds it now: not by name, and not through a child process that is being started and
     /// has this file open for a moment.
     fn drop(&mut self) {
-        let _ = self.file.set_len(0);
+        if self.signed {
+            let _ = self.file.set_len(0);
+        }
         let _ = self.file.unlock();
     }
 }
@@ -87,7 +157,8 @@ pub(super) fn beside(store: &Path, suffix: &str) -> PathBuf {
 fn locked(store: &Path, lock: &Path) -> Error {
     let mut text = String::new();
     let _ = File::open(lock).and_then(|file| file.take(4096).read_to_string(&mut text));
-    let holder = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let holder = text.lines().filter(|line| !line.starts_with("store "));
+    let holder = holder.collect::<Vec<_>>().join(" ");
     let holder = if holder.is_empty() { "an unknown process".to_owned() } else { holder };
     Error::new(
         ErrorKind::Locked,

@@ -179,6 +179,10 @@ impl Options {
         let backend = Backend::gated(medium.clone(), gate.clone(), probe.clone());
         let (db, _) = open_redb(backend, self.cache_bytes)?;
         let (identity, head) = read_meta(&*Snapshot::take(&db, self.limits.value_bytes)?)?;
+        let (lock, anchor) = file.unzip();
+        if let Some(left) = lock.as_ref().and_then(LockFile::left) {
+            left.check(identity.store, head.epoch, head.seq)?;
+        }
         // It is a store of ours. If a flush of it failed, what was just read may be in the cache
         // alone.
         make_up_for_unsynced(&*medium.disk())
@@ -188,9 +192,9 @@ impl Options {
             mark_unsynced(&*medium.disk());
             Error::io("recovering the store", error)
         })?;
-        let (lock, anchor) = file.unzip();
         let mut engine = Engine {
             db,
+            store: identity.store,
             head,
             probe,
             anchor,
@@ -203,7 +207,7 @@ impl Options {
         self.raise_epoch(&mut engine)?;
         let epoch = engine.head.epoch;
         if let Some(lock) = &mut engine.lock {
-            lock.sign(epoch, self.clock.now());
+            lock.sign(identity.store, epoch, engine.head.seq, self.clock.now());
         }
         let committer = Committer::new(engine, identity.store, self)?;
         Ok(Store::new(committer, medium, clean, created))

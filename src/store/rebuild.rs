@@ -8,7 +8,7 @@ use super::backend::{Backend, Probe};
 use super::engine::Engine;
 use super::head::{ClockMark, FORMAT, Head, Identity, META_IDENTITY};
 use super::inspect::Inspection;
-use super::lock::{LockFile, beside};
+use super::lock::beside;
 use super::open::{build_file, initialize, open_redb};
 use super::options::{Durability, Options, Reopen};
 use super::place::sync_folder_of;
@@ -99,6 +99,7 @@ pub(crate) fn rebuild(
         let head = read_back(&db)?;
         let engine = Engine {
             db,
+            store: identity.store,
             head,
             probe,
             anchor: None,
@@ -116,7 +117,9 @@ pub(crate) fn rebuild(
         Error::io(format!("renaming {} to {}", building.display(), path.display()), error)
     })?;
     sync_folder_of(&path)?;
-    drop::<Option<(PathBuf, LockFile)>>(inspection.file);
+    if let Some((_, mut lock)) = inspection.file {
+        lock.settle();
+    }
     Ok(kept)
 }
 
