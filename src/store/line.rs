@@ -59,6 +59,8 @@ pub(super) struct State<G, F> {
     pub(super) members: usize,
     tickets: VecDeque<Arc<Ticket<F>>>,
     leading: bool,
+    /// How many callers wait for room: with none, nobody has to be told of it.
+    crowded: usize,
     fate: Option<F>,
     /// Set while the line is being ended: nobody joins any more.
     closing: Option<F>,
@@ -149,6 +151,7 @@ impl<G: Group, F: Fate> Line<G, F> {
                 members: 0,
                 tickets: VecDeque::from([Ticket::new()]),
                 leading: false,
+                crowded: 0,
                 fate: None,
                 closing: None,
                 helper: Helper::None,
@@ -184,7 +187,9 @@ impl<G: Group, F: Fate> Line<G, F> {
                 return Ok(state);
             }
             if state.leading {
+                state.crowded += 1;
                 state = self.emptied.wait(state).unwrap_or_else(std::sync::PoisonError::into_inner);
+                state.crowded -= 1;
             } else {
                 self.lead(state, commit);
                 state = self.look();
@@ -256,8 +261,11 @@ impl<G: Group, F: Fate> Line<G, F> {
         state.leading = true;
         state.members_before = std::mem::take(&mut state.members);
         state.size_before = group.size();
+        let crowded = state.crowded > 0;
         drop(state);
-        self.emptied.notify_all();
+        if crowded {
+            self.emptied.notify_all();
+        }
 
         let outcome = commit(&group);
 

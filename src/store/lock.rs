@@ -124,8 +124,7 @@ impl LockFile {
     /// Notes down that a commit is durable, before anybody is told.
     pub(super) fn note(&mut self, store: StoreId, epoch: Epoch, commit: CommitSeq) {
         if self.signed {
-            let _ = self.file.rewind();
-            let _ = self.file.write_all(Note::text(store, epoch, commit).as_bytes());
+            let _ = write_at_start(&self.file, Note::text(store, epoch, commit).as_bytes());
         }
     }
 
@@ -152,6 +151,17 @@ pub(super) fn beside(store: &Path, suffix: &str) -> PathBuf {
     name.push(".");
     name.push(suffix);
     name.into()
+}
+
+#[cfg(unix)]
+fn write_at_start(file: &File, bytes: &[u8]) -> std::io::Result<()> {
+    std::os::unix::fs::FileExt::write_all_at(file, bytes, 0)
+}
+
+#[cfg(not(unix))]
+fn write_at_start(mut file: &File, bytes: &[u8]) -> std::io::Result<()> {
+    file.rewind()?;
+    file.write_all(bytes)
 }
 
 fn locked(store: &Path, lock: &Path) -> Error {
