@@ -18,6 +18,7 @@ use crate::clock::Timestamp;
 use crate::error::{Error, Result};
 use crate::id::StoreId;
 use crate::record::{Header, encode, seal};
+use crate::seq::Incarnation;
 
 /// Rows in one commit of the new file.
 const ROWS_PER_COMMIT: usize = 10_000;
@@ -90,7 +91,11 @@ pub(crate) fn rebuild(
         clean: false,
         ..Head::first(ClockMark::believed(now))
     });
-    let fresh = Head { sums: Head::first(head.clock).sums, seq: head.seq.next(), ..head };
+    // A new life: what is missing may have carried numbers that are given out again, and no external
+    // id may be used twice.
+    let incarnation = Incarnation::new(head.incarnation.get() + 1);
+    let sums = Head::first(head.clock).sums;
+    let fresh = Head { sums, incarnation, seq: head.seq.next(), ..head };
     let building = beside(&path, "repairing");
     build_file(&building, |medium| {
         initialize(medium.clone(), options.cache_bytes, &identity, fresh)?;

@@ -354,7 +354,11 @@ fn an_older_copy_is_not_taken_for_the_store_and_can_be_repaired_if_that_is_meant
     let mut run = store.run::<Counter>("run").unwrap();
     count(&mut run, 1).unwrap();
     let older = fs::read(live.path().join("bot.mp")).unwrap();
-    count(&mut run, 2).unwrap();
+    let sent = |store: &Store, run: &mut milepost::Run<Counter>| {
+        let id = run.step(key_of(2), 2, |tx| tx.emit("orders", &2u64)).unwrap().into_outcome();
+        store.intent::<u64, u64>(&id).unwrap().unwrap().external_id
+    };
+    let since = sent(&store, &mut run);
     let (_folder, path) = killed_folder(live.path());
     fs::write(&path, &older).unwrap();
 
@@ -366,7 +370,9 @@ fn an_older_copy_is_not_taken_for_the_store_and_can_be_repaired_if_that_is_meant
     repair(&path, &RepairOptions::new().accept_missing_rows()).unwrap();
     assert!(check(&path).is_sound());
     let store = Store::open(&path).unwrap();
-    assert_eq!(store.run::<Counter>("run").unwrap().steps(), 1);
+    let mut run = store.run::<Counter>("run").unwrap();
+    assert_eq!(run.steps(), 1);
+    assert_ne!(sent(&store, &mut run), since, "an external id is used twice");
 }
 
 /// Against: a new store that is refused because of an old one of the same name.
