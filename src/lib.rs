@@ -113,6 +113,9 @@ mod exec;
 
 mod ops;
 
+#[cfg(feature = "testing")]
+pub mod testing;
+
 pub use clock::{Clock, ManualClock, SystemClock, Timestamp};
 pub use error::{Error, ErrorKind, Result};
 pub use exec::{Delivered, Delivery, OnUnknown, Probe, Receiver, Relay, Sent};

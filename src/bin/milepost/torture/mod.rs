@@ -1,0 +1,234 @@
+//! Runs the classes of the fault plan, for a count or for a time, and counts how their cases end.
+
+mod class;
+mod tally;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::json;
+
+use class::{Cases, Class, Outcome, Scene, Setting};
+use tally::Tally;
+
+/// All classes, in the order in which they run.
+const CLASSES: &[&dyn Class] = &[];
+
+/// How many images of T1 a scale of 1 stands for.
+const IMAGES_AT_FLOOR: f64 = 50_000.0;
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Decides every case; the same seed does the same
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Only this class, such as T1; may be given more than once
+    #[arg(long = "class", value_name = "CLASS")]
+    classes: Vec<String>,
+    /// How many images of T1 to try; the other classes grow with it
+    #[arg(long, default_value_t = 50_000, conflicts_with = "minutes")]
+    images: u64,
+    /// Goes on for so long, each class for its share
+    #[arg(long)]
+    minutes: Option<f64>,
+    /// Only this case of the class
+    #[arg(long, requires = "classes")]
+    case: Option<u64>,
+    /// A folder on the disk to be tried; by default that for temporary files
+    #[arg(long)]
+    folder: Option<PathBuf>,
+    /// One JSON object on standard output
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) fn run(args: &Args) -> ExitCode {
+    match torture(args) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("milepost torture: {error}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn torture(args: &Args) -> Result<bool, String> {
+    let chosen = choose(&args.classes)?;
+    let within = args.folder.clone().unwrap_or_else(std::env::temp_dir);
+    let folder = tempfile::Builder::new()
+        .prefix("milepost-torture-")
+        .tempdir_in(&within)
+        .map_err(|error| format!("making a folder in {}: {error}", within.display()))?;
+    let setting = Setting { seed: args.seed, folder: folder.path().to_owned() };
+    // Panics are counted, not printed: the store's own are caught below it.
+    std::panic::set_hook(Box::new(|_| {}));
+    let mut found = Vec::new();
+    for (nth, class) in chosen.iter().enumerate() {
+        let began = Instant::now();
+        let cases = class
+            .prepare(&setting)
+            .map_err(|error| format!("{} cannot be run: {error}", class.id()))?;
+        let extent = match (args.case, args.minutes) {
+            (Some(case), _) => Extent::One(case),
+            (None, Some(minutes)) => {
+                Extent::Until(Instant::now() + share(minutes, nth, chosen.len(), &found))
+            }
+            #[expect(clippy::cast_precision_loss, reason = "a scale, not a count")]
+            (None, None) => Extent::Count(cases.count(args.images as f64 / IMAGES_AT_FLOOR).max(1)),
+        };
+        let tally = run_class(*class, &*cases, &setting, extent);
+        found.push((*class, tally, began.elapsed()));
+    }
+    report(args, &found);
+    Ok(found.iter().all(|(_, tally, _)| !tally.failed()))
+}
+
+type Found<'c> = (&'c dyn Class, Tally, Duration);
+
+/// What is left of the time, for each of the classes that are left.
+fn share(minutes: f64, nth: usize, classes: usize, found: &[Found<'_>]) -> Duration {
+    let spent: Duration = found.iter().map(|(_, _, took)| *took).sum();
+    let left = Duration::from_secs_f64(minutes * 60.0).saturating_sub(spent);
+    left / u32::try_from(classes - nth).unwrap_or(1)
+}
+
+fn choose(names: &[String]) -> Result<Vec<&'static dyn Class>, String> {
+    if names.is_empty() {
+        return Ok(CLASSES.to_vec());
+    }
+    let known = || CLASSES.iter().map(|class| class.id()).collect::<Vec<_>>().join(", ");
+    names
+        .iter()
+        .map(|name| {
+            let found = CLASSES.iter().find(|class| class.id().eq_ignore_ascii_case(name));
+            found.copied().ok_or_else(|| format!("no class is called {name}; known: {}", known()))
+        })
+        .collect()
+}
+
+/// How far a class goes.
+#[derive(Debug, Clone, Copy)]
+enum Extent {
+    Count(u64),
+    Until(Instant),
+    One(u64),
+}
+
+fn run_class(class: &dyn Class, cases: &dyn Cases, setting: &Setting, extent: Extent) -> Tally {
+    let (first, count) = match extent {
+        Extent::Count(count) => (0, Some(count)),
+        Extent::Until(_) => (0, None),
+        Extent::One(case) => (case, Some(case + 1)),
+    };
+    let bar = bar(class, count);
+    let next = AtomicU64::new(first);
+    let tally = Mutex::new(Tally::default());
+    let work = || {
+        loop {
+            let nth = next.fetch_add(1, Ordering::Relaxed);
+            let over = match extent {
+                Extent::Until(end) => nth > 0 && Instant::now() >= end,
+                _ => count.is_some_and(|count| nth >= count),
+            };
+            if over {
+                break;
+            }
+            let mut scene = Scene::new(setting, class.id(), nth);
+            let outcome = catch_unwind(AssertUnwindSafe(|| cases.run(nth, &mut scene)))
+                .unwrap_or_else(|panic| Outcome::Crash(words_of(&*panic)));
+            let repeat = || {
+                format!(
+                    "milepost torture --class {} --seed {} --case {nth}",
+                    class.id(),
+                    setting.seed
+                )
+            };
+            tally.lock().unwrap_or_else(PoisonError::into_inner).add(outcome, repeat);
+            bar.inc(1);
+        }
+    };
+    std::thread::scope(|scope| {
+        let beside = if cases.is_parallel() {
+            std::thread::available_parallelism().map_or(1, usize::from) - 1
+        } else {
+            0
+        };
+        for _ in 0..beside {
+            scope.spawn(work);
+        }
+        work();
+    });
+    bar.finish_and_clear();
+    tally.into_inner().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn words_of(panic: &(dyn std::any::Any + Send)) -> String {
+    let words = panic.downcast_ref::<String>().map(String::as_str);
+    words.or_else(|| panic.downcast_ref().copied()).unwrap_or("a panic without words").to_owned()
+}
+
+fn bar(class: &dyn Class, count: Option<u64>) -> ProgressBar {
+    let bar = count.map_or_else(ProgressBar::new_spinner, ProgressBar::new);
+    if let Ok(style) =
+        ProgressStyle::with_template("{msg} {bar:30} {human_pos}/{human_len} {elapsed}")
+    {
+        bar.set_style(style);
+    }
+    bar.set_message(format!("{:<4}{}", class.id(), class.about()));
+    bar
+}
+
+fn report(args: &Args, found: &[Found<'_>]) {
+    if args.json {
+        let classes: Vec<_> = found
+            .iter()
+            .map(|(class, tally, took)| {
+                json!({
+                    "class": class.id(),
+                    "about": class.about(),
+                    "runs": tally.runs,
+                    "same": tally.same,
+                    "typed_error": tally.typed_error,
+                    "wrong": tally.wrong,
+                    "crash": tally.crash,
+                    "violations": tally.violations,
+                    "seconds": took.as_secs(),
+                })
+            })
+            .collect();
+        println!("{}", json!({ "seed": args.seed, "classes": classes }));
+    } else {
+        println!(
+            "{:<6}{:>9}{:>9}{:>9}{:>7}{:>7}{:>12}  what goes wrong",
+            "class", "runs", "same", "error", "wrong", "crash", "violations"
+        );
+        for (class, tally, _) in found {
+            println!(
+                "{:<6}{:>9}{:>9}{:>9}{:>7}{:>7}{:>12}  {}",
+                class.id(),
+                tally.runs,
+                tally.same,
+                tally.typed_error,
+                tally.wrong,
+                tally.crash,
+                tally.violations,
+                class.about()
+            );
+        }
+    }
+    for (class, tally, _) in found {
+        if tally.runs == 0 {
+            eprintln!("{}: no case was run", class.id());
+        }
+        for told in &tally.told {
+            eprintln!("{}: {told}", class.id());
+        }
+    }
+}
