@@ -28,6 +28,9 @@ pub trait Clock: Send + Sync + 'static {
 pub struct Timestamp(u64);
 
 impl Timestamp {
+    /// After everything.
+    pub(crate) const NEVER: Self = Self(u64::MAX);
+
     /// The moment `ms` milliseconds after 1970-01-01T00:00:00Z.
     #[must_use]
     pub const fn from_ms(ms: u64) -> Self {

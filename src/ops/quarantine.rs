@@ -89,8 +89,8 @@ impl Quarantine {
                 return Err(Error::damaged(format!("it still cannot be read: {fault}")));
             }
             clear_place(plan, table, &key, number)?;
-            plan.put_raw(table, key, bytes)?;
-            plan.delete(Table::Quarantine, quarantine_key(number))
+            plan.put_raw(table, &key, &bytes)?;
+            plan.delete(Table::Quarantine, &quarantine_key(number))
         })
     }
 
@@ -102,7 +102,7 @@ impl Quarantine {
     pub fn drop(&self, number: u64) -> Result<()> {
         self.store.commit(|plan| {
             find(plan, number)?;
-            plan.delete(Table::Quarantine, quarantine_key(number))
+            plan.delete(Table::Quarantine, &quarantine_key(number))
         })
     }
 }
@@ -114,7 +114,7 @@ impl Quarantine {
 fn clear_place(plan: &mut Plan<'_>, table: Table, key: &[u8], number: u64) -> Result<()> {
     let place = stand_in_place(table, key);
     if is_stand_in(plan, table, &place, number)? {
-        plan.delete(table, place.clone())?;
+        plan.delete(table, &place)?;
     }
     for place in [place.as_slice(), key] {
         if plan.get(table, place)?.is_some() {

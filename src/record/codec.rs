@@ -58,7 +58,7 @@ pub(crate) fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, Encode
 }
 
 fn writing<T: Serialize + ?Sized>(value: &T) -> Result<Writing, EncodeError> {
-    let mut out = Writing::default();
+    let mut out = Writing::new();
     canonical::write(value, &mut out)
         .map_err(|refusal| EncodeError::Refused { name: type_name::<T>(), why: refusal.0 })?;
     Ok(out)

@@ -144,7 +144,7 @@ fn look_up<R: Serialize + DeserializeOwned>(
                 ttl_ms,
                 deadline: None,
             };
-            plan.put(row, &record)?;
+            plan.put(&row, &record)?;
             Ok(Claimed::Fresh(Claim(open(hold))))
         }
     }
@@ -265,17 +265,17 @@ impl<R: Serialize + DeserializeOwned> Open<R> {
             .ok_or_else(|| illegal("the claim is no longer open"))?;
         let state = next_key_state(record.state, event);
         match state.map_err(|error| illegal(&error.to_string()))? {
-            None => plan.delete(Table::Keys, row),
+            None => plan.delete(Table::Keys, &row),
             Some(KeyState::Done { outcome }) => {
-                plan.delete(Table::Keys, row)?;
+                plan.delete(Table::Keys, &row)?;
                 let settled = settled_claim_key(&self.scope, &self.key);
-                put_settled(plan, settled, outcome, record.fingerprint, record.ttl_ms)
+                put_settled(plan, &settled, outcome, record.fingerprint, record.ttl_ms)
             }
             Some(state) => {
                 record.state = state;
                 record.epoch = plan.epoch();
                 record.changed = plan.now();
-                plan.put(row, &record)
+                plan.put(&row, &record)
             }
         }
     }

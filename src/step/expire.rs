@@ -1,6 +1,7 @@
 //! Forgetting keys whose time is over: a few with every commit, in proportion to what comes in, and
 //! never one that is in doubt.
 
+use crate::clock::Timestamp;
 use crate::error::{ErrorKind, Result};
 use crate::ledger::{ExpiryRecord, KeyRecord, expiry_due, expiry_entries, expiry_entry};
 use crate::record::{Header, seal};
@@ -16,9 +17,14 @@ pub(super) fn forget_expired(plan: &mut Plan<'_>) -> Result<()> {
     let mut from = Vec::new();
     while left > 0 {
         let Some((row, bytes)) = plan.scan(Table::Expiry, &[], &from, 1)?.pop() else {
+            plan.nothing_due_before(Timestamp::NEVER);
             return Ok(());
         };
-        let Some(at) = expiry_due(&row).filter(|at| *at <= plan.believed()) else { return Ok(()) };
+        let Some(at) = expiry_due(&row) else { return Ok(()) };
+        if at > plan.believed() {
+            plan.nothing_due_before(at);
+            return Ok(());
+        }
         // The next one is the one right behind it, if this one has to stay.
         from = [row.as_slice(), &[0]].concat();
         let Ok(payload) = appended_of(Table::Expiry, &row, &bytes) else {
@@ -35,10 +41,10 @@ pub(super) fn forget_expired(plan: &mut Plan<'_>) -> Result<()> {
             }
         }
         if rest.is_empty() {
-            plan.forget(Table::Expiry, row);
+            plan.forget(Table::Expiry, &row);
         } else {
             let shorter = seal(Table::Expiry.id(), &row, Header::own(ExpiryRecord::VERSION), &rest);
-            plan.put_raw(Table::Expiry, row, shorter)?;
+            plan.put_raw(Table::Expiry, &row, &shorter)?;
         }
         plan.raise_horizon(at);
     }
@@ -53,7 +59,7 @@ fn forget(plan: &mut Plan<'_>, key: &[u8]) -> Result<()> {
     };
     let deadline = record.and_then(|record| record.deadline);
     if deadline.is_some_and(|deadline| deadline <= plan.believed()) {
-        plan.forget(Table::Keys, key.to_vec());
+        plan.forget(Table::Keys, key);
     }
     Ok(())
 }

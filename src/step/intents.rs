@@ -246,7 +246,7 @@ impl Intents {
                 at: plan.now(),
                 epoch: plan.epoch(),
             };
-            plan.put(audit_key(number), &audit)
+            plan.put(&audit_key(number), &audit)
         })
     }
 }
@@ -356,9 +356,9 @@ fn step_on(
     record.epoch = plan.epoch();
     record.changed = plan.now();
     if record.stage.is_settled() && !was_settled {
-        plan.delete(Table::Intents, intent_key(id, false))?;
+        plan.delete(Table::Intents, &intent_key(id, false))?;
     }
-    plan.put(intent_key(id, record.stage.is_settled()), &record)?;
+    plan.put(&intent_key(id, record.stage.is_settled()), &record)?;
     Ok(record.stage)
 }
 

@@ -100,7 +100,7 @@ where
         };
         (record, state)
     };
-    plan.put(key, &record)?;
+    plan.put(&key, &record)?;
     Ok((record, state))
 }
 
@@ -142,7 +142,7 @@ fn schema_for<S: Versioned>(plan: &mut Plan<'_>) -> Result<u32> {
     }
     let schema =
         SchemaRecord { name: S::NAME.to_owned(), version: S::VERSION, first_seen: plan.now() };
-    plan.put(schema_key(free), &schema)?;
+    plan.put(&schema_key(free), &schema)?;
     Ok(free)
 }
 
@@ -237,7 +237,7 @@ where
     pub fn rewind(&mut self, position: impl Into<Position>) -> Result<()> {
         let mut record = self.record.clone();
         record.position = position.into();
-        self.store.commit(|plan| plan.put(run_key(&self.name), &record))?;
+        self.store.commit(|plan| plan.put(&run_key(&self.name), &record))?;
         self.record = record;
         Ok(())
     }
@@ -362,7 +362,7 @@ where
         let (state, wants) = tx.into_parts();
         self.state = state;
         wants.write(plan)?;
-        settle_key(plan, row, key, store_value(plan, &outcome)?)?;
+        settle_key(plan, &row, key, store_value(plan, &outcome)?)?;
         self.position = position;
         self.steps += 1;
         Ok(Done::Fresh(outcome))
@@ -383,7 +383,7 @@ where
                 created: run.record.created,
                 changed: plan.now(),
             };
-            plan.put(run_key(&self.name), &record)?;
+            plan.put(&run_key(&self.name), &record)?;
             run.record = record;
         }
         run.state = self.state;

@@ -78,7 +78,7 @@ pub(super) fn lost(row: &[u8], quarantine: u64) -> Error {
 /// Writes a settled key, and where it will be found when its time is over.
 pub(super) fn settle_key(
     plan: &mut Plan<'_>,
-    row: Vec<u8>,
+    row: &[u8],
     key: &Key,
     outcome: Payload,
 ) -> Result<()> {
@@ -88,7 +88,7 @@ pub(super) fn settle_key(
 
 pub(super) fn put_settled(
     plan: &mut Plan<'_>,
-    row: Vec<u8>,
+    row: &[u8],
     outcome: Payload,
     fingerprint: Option<Fingerprint>,
     ttl_ms: Option<u64>,
@@ -97,7 +97,7 @@ pub(super) fn put_settled(
     let from = plan.now().max(plan.believed()).as_ms();
     let deadline = ttl_ms.map(|ttl_ms| Timestamp::from_ms(from.saturating_add(ttl_ms)));
     if let Some(deadline) = deadline {
-        plan.append::<ExpiryRecord>(expiry_key(deadline, plan.seq()), &expiry_entry(&row));
+        plan.append::<ExpiryRecord>(expiry_key(deadline, plan.seq()), &expiry_entry(row));
     }
     let record = KeyRecord {
         state: KeyState::Done { outcome },

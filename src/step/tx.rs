@@ -130,12 +130,12 @@ impl Wants {
     pub(super) fn write(self, plan: &mut Plan<'_>) -> Result<()> {
         for (id, record) in self.intents {
             plan.take_id();
-            plan.put(intent_key(&id, false), &record)?;
+            plan.put(&intent_key(&id, false), &record)?;
         }
         for (key, row) in self.rows {
             match row {
-                Some(row) => plan.put(key, &row)?,
-                None => plan.delete(Table::Rows, key)?,
+                Some(row) => plan.put(&key, &row)?,
+                None => plan.delete(Table::Rows, &key)?,
             }
         }
         Ok(())

@@ -1,16 +1,20 @@
 //! The one place that writes redb: a closed group becomes one transaction.
 
+use std::iter::Peekable;
+use std::ops::Bound;
 use std::sync::Arc;
 
-use redb::{Database, ReadableTable, WriteTransaction};
+use redb::{CursorError, Database, ReadableTable, WriteTransaction};
 
 use super::backend::Probe;
 use super::fault::{shielded, storage_error};
 use super::head::Head;
+use super::integrity::Sum;
 use super::lock::LockFile;
 use super::options::{Durability, Reopen};
 use super::place::Anchor;
 use super::plan::Overlay;
+use super::rows::Value;
 use super::snapshot::Snapshot;
 use super::tables::{META_HEAD, Record, Table};
 use crate::error::{Error, ErrorKind, Result};
@@ -95,32 +99,95 @@ impl Engine {
 /// Writes the rows of one table in the order of their keys, and keeps its accumulator.
 fn apply(txn: &WriteTransaction, table: Table, rows: &Overlay, head: &mut Head) -> Result<()> {
     let appended: Vec<_> = rows.appended().filter(|(of, _, _)| *of == table).collect();
-    let rows = rows.rows_of(table);
-    if rows.is_empty() && appended.is_empty() {
+    let Some(rows) = rows.rows_of(table).filter(|rows| !rows.is_empty() || !appended.is_empty())
+    else {
         return Ok(());
-    }
+    };
     let mut open = txn.open_table(table.definition()).map_err(storage_error)?;
-    let mut sum = head.sum(table);
-    for (key, value) in rows {
-        let old = match value {
-            Some(value) => {
-                sum.add(table, key, value);
-                open.insert(key.as_slice(), value.as_slice()).map_err(storage_error)?
-            }
-            None => open.remove(key.as_slice()).map_err(storage_error)?,
-        };
-        if let Some(old) = old {
-            sum.remove(table, key, old.value());
+    let mut applied = Applied { table, sum: head.sum(table) };
+    let mut rows = rows.iter().peekable();
+    let mut backing_off = Backoff::default();
+    while let Some((key, value)) = rows.next() {
+        let is_new = applied.write(&mut open, key, value)?;
+        if is_new && rows.peek().is_some() && backing_off.may_try() {
+            backing_off.tell(applied.run_behind(&mut open, key, &mut rows)?);
         }
     }
     for (_, key, row) in &appended {
-        sum.add(table, key, row);
-        if let Some(old) = open.insert(*key, row.as_slice()).map_err(storage_error)? {
-            sum.remove(table, key, old.value());
-        }
+        applied.write(&mut open, key, Some(row))?;
     }
-    head.set_sum(table, sum);
+    head.set_sum(table, applied.sum);
     Ok(())
+}
+
+/// A table that is being written, and its accumulator.
+struct Applied {
+    table: Table,
+    sum: Sum,
+}
+
+type Open<'txn> = redb::Table<'txn, &'static [u8], &'static [u8]>;
+
+impl Applied {
+    /// Writes one row, or removes it; whether it is one that was not there before.
+    fn write(&mut self, open: &mut Open<'_>, key: &[u8], value: Value<'_>) -> Result<bool> {
+        let old = match value {
+            Some(value) => {
+                self.sum.add(self.table, key, value);
+                open.insert(key, value).map_err(storage_error)?
+            }
+            None => open.remove(key).map_err(storage_error)?,
+        };
+        if let Some(old) = &old {
+            self.sum.remove(self.table, key, old.value());
+        }
+        Ok(old.is_none() && value.is_some())
+    }
+
+    /// Writes the new rows that follow `after` without an old one between them, in one go down the
+    /// tree; how many those were.
+    fn run_behind<'r>(
+        &mut self,
+        open: &mut Open<'_>,
+        after: &[u8],
+        rows: &mut Peekable<impl Iterator<Item = (&'r [u8], Value<'r>)>>,
+    ) -> Result<usize> {
+        let mut gap = open.upper_bound_mut(Bound::Included(after)).map_err(storage_error)?;
+        let mut written = 0;
+        while let Some((key, Some(value))) = rows.peek().copied() {
+            match gap.insert_before(key, value) {
+                Ok(()) => self.sum.add(self.table, key, value),
+                // Behind the next old row, or that row itself.
+                Err(CursorError::UnorderedKey) => break,
+                Err(error) => return Err(storage_error(error)),
+            }
+            rows.next();
+            written += 1;
+        }
+        gap.close().map_err(storage_error)?;
+        Ok(written)
+    }
+}
+
+/// Rows that lie scattered in the table are written one by one: looking for runs among them would
+/// cost as much again. After each run of none, twice as many rows pass before the next try.
+#[derive(Default)]
+struct Backoff {
+    failures: u32,
+    pass: u32,
+}
+
+impl Backoff {
+    fn may_try(&mut self) -> bool {
+        let may = self.pass == 0;
+        self.pass = self.pass.saturating_sub(1);
+        may
+    }
+
+    fn tell(&mut self, written: usize) {
+        self.failures = if written > 0 { 0 } else { (self.failures + 1).min(8) };
+        self.pass = (1 << self.failures) - 1;
+    }
 }
 
 pub(super) fn write_head(txn: &WriteTransaction, head: &Head) -> Result<()> {

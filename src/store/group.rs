@@ -2,7 +2,7 @@
 //! commits a group. What is durable is shown to readers before those who wait are told.
 
 use std::cell::Cell;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::thread;
 use std::time::Duration;
 
@@ -22,6 +22,8 @@ use crate::seq::{CommitSeq, Epoch, Incarnation};
 pub(super) struct Committer {
     line: Line<Group, Fate>,
     marks: Mutex<Marks>,
+    /// Memory for the rows of the next plan.
+    scratch: Mutex<Overlay>,
     engine: Mutex<Option<Engine>>,
     /// What reads outside steps see; replaced when a group has become durable.
     durable: RwLock<Arc<Snapshot>>,
@@ -41,6 +43,8 @@ pub(super) struct Committer {
 struct Marks {
     next_id: u64,
     horizon: Timestamp,
+    /// Nothing expires before this moment; 0 if that has to be looked up. In memory only.
+    first_due: Timestamp,
     clock: ClockMark,
     /// The process's own clock when the wall clock was last believed.
     witness: Duration,
@@ -54,7 +58,7 @@ struct Group {
 
 impl super::line::Group for Group {
     fn following(&self) -> Self {
-        Self { seq: self.seq.next(), rows: Overlay::default() }
+        Self { seq: self.seq.next(), rows: Overlay::as_large_as(&self.rows) }
     }
 
     fn bytes(&self) -> usize {
@@ -133,6 +137,7 @@ impl Committer {
         let marks = Marks {
             next_id: head.next_id,
             horizon: head.horizon,
+            first_due: Timestamp::default(),
             clock: head.clock,
             witness: options.clock.elapsed(),
         };
@@ -143,6 +148,7 @@ impl Committer {
         Ok(Arc::new(Self {
             line: Line::new(first, room),
             marks: Mutex::new(marks),
+            scratch: Mutex::default(),
             engine: Mutex::new(Some(engine)),
             durable: RwLock::new(durable),
             helper: Mutex::new(false),
@@ -203,15 +209,19 @@ impl Committer {
                 limits: self.limits,
                 forget_max: forget_max(state.members, state.size_before),
             },
-            writes: Overlay::default(),
+            writes: std::mem::take(&mut self.scratch()),
             next_id: marks.next_id,
             new_horizon: marks.horizon,
+            first_due: marks.first_due,
             newest_read: Cell::new(Depth::Durable),
             forgotten: 0,
         };
         let value = work(&mut plan)?;
-        let Plan { writes, next_id, new_horizon, newest_read, .. } = plan;
+        let Plan { mut writes, next_id, new_horizon, first_due, newest_read, .. } = plan;
         let ticket = if writes.is_empty() {
+            if first_due != marks.first_due {
+                self.lock_marks().first_due = first_due;
+            }
             match newest_read.get() {
                 Depth::Durable => None,
                 Depth::InFlight => state.ticket_in_flight(),
@@ -220,12 +230,15 @@ impl Committer {
         } else {
             marks.next_id = next_id;
             marks.horizon = new_horizon;
-            *self.marks.lock().unwrap_or_else(PoisonError::into_inner) = marks;
-            state.open.rows.merge(writes);
+            marks.first_due = first_due;
+            *self.lock_marks() = marks;
+            state.open.rows.merge(&mut writes);
+            writes.clear();
             let ticket = state.joined();
             joined(&state);
             Some(ticket)
         };
+        *self.scratch() = writes;
         Ok((value, ticket))
     }
 
@@ -269,8 +282,16 @@ impl Committer {
         Ok(())
     }
 
+    fn scratch(&self) -> MutexGuard<'_, Overlay> {
+        self.scratch.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn marks(&self) -> Marks {
-        *self.marks.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.lock_marks()
+    }
+
+    fn lock_marks(&self) -> MutexGuard<'_, Marks> {
+        self.marks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The durable state.
@@ -291,7 +312,7 @@ impl Committer {
     pub(super) fn trust_clock(&self) -> Result<()> {
         let _planning = Planning::enter()?;
         let _no_plan = self.line.look();
-        let mut marks = self.marks.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut marks = self.lock_marks();
         marks.clock = ClockMark::believed(self.clock.now());
         marks.witness = self.clock.elapsed();
         Ok(())

@@ -23,6 +23,7 @@ mod pending;
 mod place;
 mod plan;
 mod rebuild;
+mod rows;
 mod shadow;
 mod snapshot;
 mod sync;

@@ -220,11 +220,11 @@ impl Options {
         if !head.clean {
             // A commit that was under way had the next number: leave that number unused.
             let key = unclean_key(head.epoch);
-            put(&mut rows, key, &Unclean { last: head.seq })?;
+            put(&mut rows, &key, &Unclean { last: head.seq })?;
             head.seq = head.seq.next();
             let kept = engine.snapshot()?.scan(Table::Meta, META_UNCLEAN, &[], UNCLEAN_KEPT)?;
             if let (true, Some((oldest, _))) = (kept.len() == UNCLEAN_KEPT, kept.first()) {
-                rows.set(Table::Meta, oldest.clone(), None);
+                rows.set(Table::Meta, oldest, None);
             }
         }
         head.epoch = head.epoch.next();
@@ -238,10 +238,10 @@ impl Options {
     }
 }
 
-fn put<T: Record>(rows: &mut Overlay, key: Vec<u8>, record: &T) -> Result<()> {
+fn put<T: Record>(rows: &mut Overlay, key: &[u8], record: &T) -> Result<()> {
     let payload = encode(record).map_err(|error| Error::invalid(error.to_string()))?;
-    let row = seal(T::TABLE.id(), &key, Header::own(T::VERSION), &payload);
-    rows.set(T::TABLE, key, Some(row));
+    let row = seal(T::TABLE.id(), key, Header::own(T::VERSION), &payload);
+    rows.set(T::TABLE, key, Some(&row));
     Ok(())
 }
 

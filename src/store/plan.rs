@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use super::head::unclean_key;
 use super::held::{Held, Hold, HoldKind};
 use super::options::Limits;
+use super::rows::{Before, Rows, Value};
 use super::snapshot::{Read, Row, Snapshot, own_record_limit};
 use super::tables::{Record, Table};
 use crate::clock::Timestamp;
@@ -15,33 +16,41 @@ use crate::id::{ExternalId, IntentId, StoreId};
 use crate::record::{EncodeError, Header, encode, seal};
 use crate::seq::{CommitSeq, Epoch, Incarnation};
 
+/// How much memory a group gets for the rows of a table before the first of them comes.
+const RESERVE_BYTES_MAX: usize = 1 << 20;
+/// How much memory is kept from one plan to the next.
+const KEEP_BYTES_MAX: usize = 64 << 10;
+
 /// Rows to be written: a value, or `None` for a row that goes.
 #[derive(Debug, Default)]
 pub(crate) struct Overlay {
-    tables: [BTreeMap<Vec<u8>, Option<Vec<u8>>>; Table::ALL.len()],
+    tables: [Rows; Table::ALL.len()],
     /// Payloads that grow while a group is open, and become rows when it closes.
     appends: BTreeMap<(Table, Vec<u8>), (Header, Vec<u8>)>,
+    appended_bytes: usize,
     rows: usize,
     puts: usize,
-    bytes: usize,
 }
 
 impl Overlay {
-    fn get(&self, table: Table, key: &[u8]) -> Option<&Option<Vec<u8>>> {
+    /// One that is likely to take as much as `other` did.
+    pub(super) fn as_large_as(other: &Self) -> Self {
+        let mut overlay = Self::default();
+        for (rows, like) in overlay.tables.iter_mut().zip(&other.tables) {
+            rows.reserve(like.bytes().min(RESERVE_BYTES_MAX));
+        }
+        overlay
+    }
+
+    fn get(&self, table: Table, key: &[u8]) -> Option<Value<'_>> {
         self.tables.get(table.index())?.get(key)
     }
 
-    pub(super) fn set(&mut self, table: Table, key: Vec<u8>, value: Option<Vec<u8>>) {
+    pub(super) fn set(&mut self, table: Table, key: &[u8], value: Value<'_>) {
         let Some(rows) = self.tables.get_mut(table.index()) else { return };
-        let size = |value: &Option<Vec<u8>>| value.as_ref().map_or(0, Vec::len);
-        self.bytes += key.len() + size(&value);
-        let is_put = value.is_some();
-        match rows.insert(key, value) {
-            None => {
-                self.rows += 1;
-                self.puts += usize::from(is_put);
-            }
-            Some(old) => self.bytes = self.bytes.saturating_sub(size(&old)),
+        if rows.set(key, value) == Before::Absent {
+            self.rows += 1;
+            self.puts += usize::from(value.is_some());
         }
     }
 
@@ -52,11 +61,11 @@ impl Overlay {
 
     /// About how much memory its rows take, in bytes.
     pub(super) fn bytes(&self) -> usize {
-        self.bytes
+        self.appended_bytes + self.tables.iter().map(Rows::bytes).sum::<usize>()
     }
 
     fn append(&mut self, table: Table, key: Vec<u8>, header: Header, bytes: &[u8]) {
-        self.bytes += bytes.len();
+        self.appended_bytes += bytes.len();
         self.appends.entry((table, key)).or_insert_with(|| (header, Vec::new())).1.extend(bytes);
     }
 
@@ -65,15 +74,26 @@ impl Overlay {
     }
 
     /// Takes over what a whole plan wrote.
-    pub(super) fn merge(&mut self, plan: Self) {
-        for (table, rows) in Table::ALL.into_iter().zip(plan.tables) {
-            for (key, value) in rows {
+    pub(super) fn merge(&mut self, plan: &mut Self) {
+        for (table, rows) in Table::ALL.into_iter().zip(&plan.tables) {
+            for (key, value) in rows.iter() {
                 self.set(table, key, value);
             }
         }
-        for ((table, key), (header, bytes)) in plan.appends {
+        for ((table, key), (header, bytes)) in std::mem::take(&mut plan.appends) {
             self.append(table, key, header, &bytes);
         }
+    }
+
+    /// Forgets all rows, and keeps the memory unless it is much.
+    pub(super) fn clear(&mut self) {
+        if self.bytes() > KEEP_BYTES_MAX {
+            *self = Self::default();
+            return;
+        }
+        self.tables.iter_mut().filter(|rows| !rows.is_empty()).for_each(Rows::clear);
+        self.appends.clear();
+        (self.appended_bytes, self.rows, self.puts) = (0, 0, 0);
     }
 
     /// The appended payloads as rows, once the group is closed.
@@ -83,9 +103,8 @@ impl Overlay {
         })
     }
 
-    pub(super) fn rows_of(&self, table: Table) -> &BTreeMap<Vec<u8>, Option<Vec<u8>>> {
-        static NONE: BTreeMap<Vec<u8>, Option<Vec<u8>>> = BTreeMap::new();
-        self.tables.get(table.index()).unwrap_or(&NONE)
+    pub(super) fn rows_of(&self, table: Table) -> Option<&Rows> {
+        self.tables.get(table.index())
     }
 }
 
@@ -124,6 +143,8 @@ pub(crate) struct Plan<'a> {
     pub(super) writes: Overlay,
     pub(super) next_id: u64,
     pub(super) new_horizon: Timestamp,
+    /// Nothing expires before this moment, as far as is known.
+    pub(super) first_due: Timestamp,
     pub(super) newest_read: Cell<Depth>,
     /// Rows among the writes that only forget what has expired.
     pub(super) forgotten: usize,
@@ -160,13 +181,22 @@ impl Plan<'_> {
         self.frame.limits
     }
 
-    /// How many expired rows this plan may forget on the side; 0 for all but one of a group.
+    /// How many expired rows this plan may forget on the side; 0 for all but one of a group, and
+    /// while it is known that nothing is due.
     pub(crate) fn forget_max(&self) -> usize {
-        self.frame.forget_max
+        if self.first_due > self.frame.believed { 0 } else { self.frame.forget_max }
+    }
+
+    /// Notes down when the first of the keys expires, so that nobody looks before. What the groups
+    /// under way have appended cannot be seen yet: then nothing is known.
+    pub(crate) fn nothing_due_before(&mut self, first: Timestamp) {
+        if self.layers().all(|(_, layer)| layer.appends.is_empty()) {
+            self.first_due = first;
+        }
     }
 
     /// Removes a row that has expired: no part of the step, so it does not count against its limit.
-    pub(crate) fn forget(&mut self, table: Table, key: Vec<u8>) {
+    pub(crate) fn forget(&mut self, table: Table, key: &[u8]) {
         self.writes.set(table, key, None);
         self.forgotten += 1;
     }
@@ -206,25 +236,26 @@ impl Plan<'_> {
     ///
     /// # Errors
     /// `LimitExceeded` when the key, the record or the number of rows is over its limit.
-    pub(crate) fn put<T: Record>(&mut self, key: Vec<u8>, record: &T) -> Result<()> {
+    pub(crate) fn put<T: Record>(&mut self, key: &[u8], record: &T) -> Result<()> {
         let payload = encode(record).map_err(|error| refused(&error))?;
         check_len(payload.len(), own_record_limit(self.frame.limits.value_bytes))?;
-        let row = seal(T::TABLE.id(), &key, Header::own(T::VERSION), &payload);
-        self.write(T::TABLE, key, Some(row))
+        let row = seal(T::TABLE.id(), key, Header::own(T::VERSION), &payload);
+        self.write(T::TABLE, key, Some(&row))
     }
 
     /// Removes a row, if it is there.
-    pub(crate) fn delete(&mut self, table: Table, key: Vec<u8>) -> Result<()> {
+    pub(crate) fn delete(&mut self, table: Table, key: &[u8]) -> Result<()> {
         self.write(table, key, None)
     }
 
     /// Puts back the bytes of a row as they are, framed.
-    pub(crate) fn put_raw(&mut self, table: Table, key: Vec<u8>, row: Vec<u8>) -> Result<()> {
+    pub(crate) fn put_raw(&mut self, table: Table, key: &[u8], row: &[u8]) -> Result<()> {
         self.write(table, key, Some(row))
     }
 
     /// Adds bytes to a row that only this group writes.
     pub(crate) fn append<T: Record>(&mut self, key: Vec<u8>, bytes: &[u8]) {
+        self.touched(T::TABLE);
         self.writes.append(T::TABLE, key, Header::own(T::VERSION), bytes);
     }
 
@@ -233,8 +264,9 @@ impl Plan<'_> {
         check_len(len, self.frame.limits.value_bytes)
     }
 
-    fn write(&mut self, table: Table, key: Vec<u8>, value: Option<Vec<u8>>) -> Result<()> {
+    fn write(&mut self, table: Table, key: &[u8], value: Value<'_>) -> Result<()> {
         let limit = self.frame.limits.rows_per_step;
+        self.touched(table);
         self.writes.set(table, key, value);
         if self.writes.rows > limit + self.forgotten {
             return Err(Error::new(
@@ -246,6 +278,13 @@ impl Plan<'_> {
             ));
         }
         Ok(())
+    }
+
+    /// What was known of the index of expiry is no longer known.
+    fn touched(&mut self, table: Table) {
+        if table == Table::Expiry {
+            self.first_due = Timestamp::default();
+        }
     }
 
     /// The layers above the disk, newest first.
@@ -270,7 +309,7 @@ impl Read for Plan<'_> {
         for (depth, layer) in self.layers() {
             if let Some(value) = layer.get(table, key) {
                 self.saw(depth);
-                return Ok(value.clone());
+                return Ok(value.map(<[u8]>::to_vec));
             }
         }
         self.durable.get(table, key)
@@ -278,11 +317,9 @@ impl Read for Plan<'_> {
 
     fn scan(&self, table: Table, prefix: &[u8], from: &[u8], most: usize) -> Result<Vec<Row>> {
         let start = prefix.max(from);
-        let mut above: BTreeMap<&[u8], &Option<Vec<u8>>> = BTreeMap::new();
+        let mut above: BTreeMap<&[u8], Value<'_>> = BTreeMap::new();
         for (depth, layer) in self.layers() {
-            let rows = layer
-                .rows_of(table)
-                .range::<[u8], _>((std::ops::Bound::Included(start), std::ops::Bound::Unbounded));
+            let rows = layer.rows_of(table).into_iter().flat_map(|rows| rows.from(start));
             for (key, value) in rows.take_while(|(key, _)| key.starts_with(prefix)) {
                 self.saw(depth);
                 above.entry(key).or_insert(value);
@@ -297,7 +334,7 @@ impl Read for Plan<'_> {
         }
         for (key, value) in above {
             match value {
-                Some(value) => rows.insert(key.to_vec(), value.clone()),
+                Some(value) => rows.insert(key.to_vec(), value.to_vec()),
                 None => rows.remove(key),
             };
         }

@@ -39,7 +39,7 @@ impl Rebuild {
         if table == Table::Meta && (key == META_HEAD || key == META_IDENTITY) {
             return Ok(());
         }
-        self.rows.set(table, key.to_vec(), Some(row.to_vec()));
+        self.rows.set(table, key, Some(row));
         self.count += 1;
         if self.count >= ROWS_PER_COMMIT { self.flush() } else { Ok(()) }
     }
