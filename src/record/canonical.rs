@@ -14,16 +14,10 @@ use std::fmt::{self, Display};
 use serde::{Serialize, ser};
 
 /// What is written, and which shapes were seen on the way.
+#[derive(Default)]
 pub(super) struct Writing {
     pub(super) bytes: Vec<u8>,
     pub(super) shapes: Shapes,
-}
-
-impl Writing {
-    pub(super) fn new() -> Self {
-        // Most records are smaller; growing to that in small steps costs more than writing it.
-        Self { bytes: Vec::with_capacity(256), shapes: Shapes::default() }
-    }
 }
 
 /// The shapes of which a value is made: a type, a variant, a number of fields, a length class of a

@@ -58,7 +58,8 @@ pub(crate) fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, Encode
 }
 
 fn writing<T: Serialize + ?Sized>(value: &T) -> Result<Writing, EncodeError> {
-    let mut out = Writing::new();
+    // Most records are smaller; growing to that in small steps costs more than writing it.
+    let mut out = Writing { bytes: Vec::with_capacity(256), ..Writing::default() };
     canonical::write(value, &mut out)
         .map_err(|refusal| EncodeError::Refused { name: type_name::<T>(), why: refusal.0 })?;
     Ok(out)
