@@ -32,6 +32,18 @@ bot *args:
 bench:
     .ci/run benches peers
 
+# what one part costs: `just micro key_lookup`
+micro *args:
+    cargo bench --all-features --bench micro -- {{ args }}
+
+# every fuzz target for so long, in seconds, or those that are named: `just fuzz 600 file`
+fuzz seconds="60" *targets:
+    fuzz/run {{ seconds }} {{ targets }}
+
+# bugs put into the store on purpose, each of which the torture has to find
+mutants:
+    cargo test --all-features --test mutants -- --ignored --nocapture
+
 # writes the formatting that `lint` asks for
 fmt:
     cargo fmt --all

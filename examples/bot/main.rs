@@ -4,6 +4,7 @@
 //! ```text
 //! cargo run --release --example bot -- --kills 25 --seed 7
 //! cargo run --release --example bot -- --kills 25 --seed 7 --baseline files
+//! cargo run --release --features testing --example bot -- --crash-matrix --bars 60
 //! ```
 //!
 //! Three processes, all this one program. The *supervisor* (no subcommand) starts the *exchange*
@@ -15,6 +16,8 @@ mod exchange;
 mod files;
 mod lines;
 mod market;
+#[cfg(feature = "testing")]
+mod matrix;
 mod plan;
 mod report;
 mod rng;
@@ -68,6 +71,11 @@ struct Demo {
     /// Keep the stores, files and ledgers of both runs in this (new or empty) folder
     #[arg(long, value_name = "DIR")]
     keep: Option<PathBuf>,
+    /// Kill the bot at every flush of its disk and around every message, in this one process; give
+    /// it few bars
+    #[cfg(feature = "testing")]
+    #[arg(long, conflicts_with_all = ["kills", "baseline", "keep"])]
+    crash_matrix: bool,
 }
 
 /// What the worker keeps its state in.
@@ -128,6 +136,13 @@ fn main() -> ExitCode {
 
 fn demonstrate(demo: &Demo) -> Result<ExitCode, Box<dyn Error>> {
     let market = market::bars(demo.bars)?;
+    #[cfg(feature = "testing")]
+    if demo.crash_matrix {
+        let crashes = matrix::run(&market, demo.seed)?;
+        let text = if demo.json { matrix::json(&crashes).to_string() } else { crashes.to_string() };
+        writeln!(io::stdout(), "{text}")?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let (expected, fills) = strategy::replay(&market);
     let orders: Vec<u64> = fills.iter().map(|fill| fill.order).collect();
     let engine = demo.baseline.unwrap_or(Engine::Milepost);

@@ -64,10 +64,29 @@ pub(crate) struct Stage {
     /// … the first time it is reached at this bar or later.
     #[arg(long, default_value_t = 0)]
     hold_from: u64,
+    /// With nobody to tell.
+    #[arg(skip)]
+    is_empty: bool,
 }
 
 impl Stage {
+    /// A stage without a supervisor.
+    #[cfg(feature = "testing")]
+    pub(crate) fn empty() -> Self {
+        Self { hold: None, hold_from: 0, is_empty: true }
+    }
+
+    /// The worker begins a bar.
+    pub(crate) fn bar(self, bar: u64) {
+        if !self.is_empty {
+            tell(&Notice::Bar(bar));
+        }
+    }
+
     pub(crate) fn at(self, window: Window, bar: u64) {
+        if self.is_empty {
+            return;
+        }
         tell(&Notice::At(window, bar));
         if self.hold == Some(window) && bar >= self.hold_from {
             tell(&Notice::Held(window));

@@ -18,7 +18,7 @@ use milepost::{
 use serde::{Deserialize, Serialize};
 
 use crate::market::Bar;
-use crate::stage::{self, Notice, Stage, Window};
+use crate::stage::{Stage, Window};
 use crate::strategy::{Fill, Order, Strategy};
 use crate::wire::{Call, Desk, Reply};
 
@@ -26,10 +26,22 @@ use crate::wire::{Call, Desk, Reply};
 pub(crate) fn trade(
     dir: &Path,
     market: &[Bar],
-    desk: Desk,
+    mut desk: Desk,
     stage: Stage,
 ) -> Result<(), Box<dyn Error>> {
-    let mut bot = Bot::open(dir, desk, stage)?;
+    let store = Store::open_or_create(dir.join(STORE))?;
+    trade_on(&store, market, &mut desk, stage)?;
+    Ok(store.close()?)
+}
+
+/// The bot itself, with whatever fills its orders.
+pub(crate) fn trade_on(
+    store: &Store,
+    market: &[Bar],
+    desk: &mut impl Receiver<Request = Order, Outcome = Fill>,
+    stage: Stage,
+) -> Result<(), Box<dyn Error>> {
+    let mut bot = Bot::open(store, desk, stage)?;
     stage.at(Window::Recovering, bot.next_bar());
     bot.settle()?;
     let next = bot.next_bar();
@@ -37,7 +49,7 @@ pub(crate) fn trade(
         bot.on_bar(bar)?;
         bot.settle()?;
     }
-    bot.close()
+    Ok(())
 }
 
 /// Everything the bot must not forget. It is saved whole in every step's commit, together with
@@ -54,11 +66,11 @@ impl Versioned for State {
     const VERSION: u32 = 1;
 }
 
-struct Bot {
-    store: Store,
+struct Bot<'a, D> {
+    store: &'a Store,
     run: Run<State>,
     relay: Relay,
-    desk: Desk,
+    desk: &'a mut D,
     stage: Stage,
 }
 
@@ -68,11 +80,10 @@ const ORDERS: &str = "orders";
 /// A round settles an order unless a message is lost; this many in a row are not bad luck.
 const ROUNDS_MAX: u32 = 100;
 
-impl Bot {
-    fn open(dir: &Path, desk: Desk, stage: Stage) -> Result<Self, Box<dyn Error>> {
-        let store = Store::open_or_create(dir.join(STORE))?;
+impl<'a, D: Receiver<Request = Order, Outcome = Fill>> Bot<'a, D> {
+    fn open(store: &'a Store, desk: &'a mut D, stage: Stage) -> Result<Self, Box<dyn Error>> {
         let run = store.run(RUN)?;
-        let relay = Relay::new(&store, ORDERS);
+        let relay = Relay::new(store, ORDERS);
         Ok(Self { store, run, relay, desk, stage })
     }
 
@@ -83,7 +94,7 @@ impl Bot {
     /// One bar, one step: durable as a whole when it returns, or not at all.
     fn on_bar(&mut self, bar: &Bar) -> Result<(), Box<dyn Error>> {
         let stage = self.stage;
-        stage::tell(&Notice::Bar(bar.index));
+        stage.bar(bar.index);
         let done = self.run.step(bar.date, bar.index, |tx| {
             let Some(order) = tx.state.strategy.on_bar(bar) else { return Ok(false) };
             let id = tx.emit(ORDERS, &order)?;
@@ -107,7 +118,7 @@ impl Bot {
                 let open = &self.run.state().awaiting;
                 return Err(format!("not settled after {ROUNDS_MAX} rounds: {open:?}").into());
             }
-            self.relay.run_once(&mut self.desk)?;
+            self.relay.run_once(self.desk)?;
             for id in self.run.state().awaiting.clone() {
                 self.book(&id)?;
             }
@@ -139,11 +150,6 @@ impl Bot {
             Ok(())
         })?;
         Ok(())
-    }
-
-    fn close(self) -> Result<(), Box<dyn Error>> {
-        drop((self.run, self.relay));
-        Ok(self.store.close()?)
     }
 }
 

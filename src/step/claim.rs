@@ -12,6 +12,7 @@ use serde::de::DeserializeOwned;
 use super::expire::forget_expired;
 use super::seen::{is_other_request, lost, put_settled};
 use super::tx::{check_key, store_value, typed};
+use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::Scope;
 use crate::ledger::{
@@ -54,6 +55,8 @@ struct Open<R> {
     store: Store,
     scope: Scope,
     key: Vec<u8>,
+    /// When the call was asked for, if whoever asked last has said so.
+    issued: Option<Timestamp>,
     _hold: Hold,
     outcome: PhantomData<fn() -> R>,
 }
@@ -117,6 +120,7 @@ fn look_up<R: Serialize + DeserializeOwned>(
         store: store.clone(),
         scope: scope.clone(),
         key: key.bytes.clone(),
+        issued: key.issued,
         _hold: hold,
         outcome: PhantomData,
     };
@@ -269,7 +273,8 @@ impl<R: Serialize + DeserializeOwned> Open<R> {
             Some(KeyState::Done { outcome }) => {
                 plan.delete(Table::Keys, &row)?;
                 let settled = settled_claim_key(&self.scope, &self.key);
-                put_settled(plan, &settled, outcome, record.fingerprint, record.ttl_ms)
+                let life = (record.ttl_ms, self.issued);
+                put_settled(plan, &settled, outcome, record.fingerprint, life)
             }
             Some(state) => {
                 record.state = state;

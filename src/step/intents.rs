@@ -114,7 +114,7 @@ impl Store {
         let payload = record.payload.as_ref().ok_or_else(|| payload_lost(id))?;
         Ok(Some(Intent {
             payload: typed(payload, || format!("the payload of intent {id}"))?,
-            state: state_of(effective(record.stage, self, id, record.epoch), |outcome| {
+            state: state_of(effective(self, id, &record)?, |outcome| {
                 typed(&outcome, || format!("the outcome of intent {id}"))
             })?,
             id: id.clone(),
@@ -153,7 +153,7 @@ impl Intents {
             .map(|(key, row)| {
                 let record = rows.parse::<IntentRecord>(key, row)?;
                 let id = id_of(key)?;
-                let stage = effective(record.stage, &self.store, &id, record.epoch);
+                let stage = effective(&self.store, &id, &record)?;
                 Ok(IntentSummary {
                     state: state_of(stage, |_| Ok(()))?,
                     id,
@@ -372,10 +372,19 @@ fn abandon(stage: Stage) -> Stage {
     next_stage(stage.clone(), IntentEvent::Abandon).unwrap_or(stage)
 }
 
-fn effective(stage: Stage, store: &Store, id: &IntentId, epoch: Epoch) -> Stage {
-    let live =
-        epoch == store.epoch() && store.is_held(HoldKind::Topic, id.topic().as_str().as_bytes());
-    if stage == Stage::InFlight && !live { abandon(stage) } else { stage }
+/// The stage, seen from outside: what nobody is sending is in doubt.
+fn effective(store: &Store, id: &IntentId, record: &IntentRecord) -> Result<Stage> {
+    let is_live = |epoch| {
+        epoch == store.epoch() && store.is_held(HoldKind::Topic, id.topic().as_str().as_bytes())
+    };
+    if record.stage != Stage::InFlight || is_live(record.epoch) {
+        return Ok(record.stage.clone());
+    }
+    // Whoever sent it let go of the topic only when the end was durable, and so in what is read now.
+    match find(&*store.read()?, id)? {
+        Some(now) if now.stage != Stage::InFlight || is_live(now.epoch) => Ok(now.stage),
+        _ => Ok(abandon(Stage::InFlight)),
+    }
 }
 
 fn find(rows: &impl Read, id: &IntentId) -> Result<Option<IntentRecord>> {

@@ -57,7 +57,7 @@ impl Store {
             let topic = id.topic().as_str().as_bytes();
             let live = record.epoch == self.epoch() && self.is_held(HoldKind::Topic, topic);
             let stage = match record.stage {
-                Stage::InFlight if !live => {
+                Stage::InFlight if !live && self.still_stands(Table::Intents, &key, &row)? => {
                     next_stage(Stage::InFlight, IntentEvent::Abandon).unwrap_or(Stage::InFlight)
                 }
                 stage => stage,
@@ -70,7 +70,7 @@ impl Store {
         }
         for (key, row) in rows.scan(Table::Keys, OPEN_CLAIMS, &[], usize::MAX)? {
             let record = rows.parse::<KeyRecord>(&key, &row)?;
-            if self.is_held(HoldKind::Claim, &key) {
+            if self.is_held(HoldKind::Claim, &key) || !self.still_stands(Table::Keys, &key, &row)? {
                 continue;
             }
             let state = next_key_state(record.state, KeyEvent::Abandon);
@@ -80,6 +80,12 @@ impl Store {
             }
         }
         Ok(found)
+    }
+
+    /// Whether a row that had nobody at it is still what it was. Whoever was at it let go of it only
+    /// when its end was durable, and so in what is read now.
+    fn still_stands(&self, table: Table, key: &[u8], row: &[u8]) -> Result<bool> {
+        Ok(self.read()?.get(table, key)?.is_some_and(|now| now == row))
     }
 }
 

@@ -83,7 +83,7 @@ pub(super) fn settle_key(
     outcome: Payload,
 ) -> Result<()> {
     let ttl_ms = key.ttl.map(|ttl| u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX));
-    put_settled(plan, row, outcome, key.fingerprint, ttl_ms)
+    put_settled(plan, row, outcome, key.fingerprint, (ttl_ms, key.issued))
 }
 
 pub(super) fn put_settled(
@@ -91,10 +91,12 @@ pub(super) fn put_settled(
     row: &[u8],
     outcome: Payload,
     fingerprint: Option<Fingerprint>,
-    ttl_ms: Option<u64>,
+    (ttl_ms, issued): (Option<u64>, Option<Timestamp>),
 ) -> Result<()> {
-    // From the later of the two: a clock that goes back must not let a key expire early.
-    let from = plan.now().max(plan.believed()).as_ms();
+    // From the latest of the three: a clock that goes back must not let a key expire early, nor must
+    // one that stands behind the clock of whoever asked. What was asked for at a time is then beyond
+    // the horizon, under that time, once it is forgotten.
+    let from = plan.now().max(plan.believed()).max(issued.unwrap_or_default()).as_ms();
     let deadline = ttl_ms.map(|ttl_ms| Timestamp::from_ms(from.saturating_add(ttl_ms)));
     if let Some(deadline) = deadline {
         plan.append::<ExpiryRecord>(expiry_key(deadline, plan.seq()), &expiry_entry(row));

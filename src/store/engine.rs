@@ -4,10 +4,10 @@ use std::iter::Peekable;
 use std::ops::Bound;
 use std::sync::Arc;
 
-use redb::{CursorError, Database, ReadableTable, WriteTransaction};
+use redb::{CursorError, ReadableTable, WriteTransaction};
 
 use super::backend::Probe;
-use super::fault::{shielded, storage_error};
+use super::fault::{Db, shielded, storage_error};
 use super::head::Head;
 use super::integrity::Sum;
 use super::lock::LockFile;
@@ -27,7 +27,7 @@ const WALK_BYTES_MAX: u64 = 1 << 30;
 
 /// The open database, and the head of its newest commit.
 pub(super) struct Engine {
-    pub(super) db: Database,
+    pub(super) db: Db,
     pub(super) store: StoreId,
     pub(super) head: Head,
     pub(super) probe: Arc<Probe>,

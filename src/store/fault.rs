@@ -1,9 +1,49 @@
 //! What redb says when something is wrong, its panics included, as errors of ours.
 
 use std::io;
+use std::ops::{Deref, DerefMut};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use redb::Database;
+
 use crate::error::{Error, ErrorKind, Result};
+
+/// redb's database, let go of behind a shield: its destructor commits, and panics on damaged pages
+/// and wherever redb has panicked before.
+pub(super) struct Db(Option<Database>);
+
+impl Db {
+    pub(super) fn new(db: Database) -> Self {
+        Self(Some(db))
+    }
+}
+
+impl Drop for Db {
+    fn drop(&mut self) {
+        let db = self.0.take();
+        let _ = catch_unwind(AssertUnwindSafe(move || drop(db)));
+    }
+}
+
+impl Deref for Db {
+    type Target = Database;
+
+    fn deref(&self) -> &Database {
+        match &self.0 {
+            Some(db) => db,
+            None => unreachable!("it is there until it is dropped"),
+        }
+    }
+}
+
+impl DerefMut for Db {
+    fn deref_mut(&mut self) -> &mut Database {
+        match &mut self.0 {
+            Some(db) => db,
+            None => unreachable!("it is there until it is dropped"),
+        }
+    }
+}
 
 /// redb's errors, under the kind that says what to do.
 pub(super) fn storage_error(error: impl Into<redb::Error>) -> Error {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::backend::{Backend, Medium};
 use super::disk::Disk;
+use super::fault::Db;
 use super::handle::Store;
 use super::head::{Head, Identity, META_IDENTITY};
 use super::integrity::Sum;
@@ -30,7 +31,7 @@ pub(crate) struct Inspection {
     /// `None` if the file cannot even be opened.
     rows: Option<Arc<Snapshot>>,
     /// Kept open, behind the snapshot that reads from it.
-    db: Option<redb::Database>,
+    db: Option<Db>,
     pub(super) file: Option<(PathBuf, LockFile)>,
 }
 

@@ -86,6 +86,9 @@ impl LockFile {
         }
         let mut text = String::new();
         let _ = (&file).take(4096).read_to_string(&mut text);
+        // Who is named in it is gone. The note stays until this opening has dealt with it.
+        let note = text.lines().next().filter(|line| line.starts_with("store "));
+        let _ = file.set_len(note.map_or(0, |note| note.len() as u64 + 1));
         let lock = Self { file, path, left: Note::read(&text), signed: false };
         // Somebody may have deleted the file between our opening and our locking it.
         if Place::of_file(&lock.file)? != Place::at(&lock.path)? {

@@ -9,12 +9,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use redb::{Builder, Database};
+use redb::Builder;
 
 use super::backend::{Backend, Medium, Probe, make_up_for_unsynced, mark_unsynced};
 use super::disk::{Disk, FileDisk, MemoryDisk};
 use super::engine::{Engine, create_tables, write_head};
-use super::fault::{shielded, storage_error};
+use super::fault::{Db, shielded, storage_error};
 use super::group::Committer;
 use super::handle::Store;
 use super::head::{
@@ -304,7 +304,7 @@ pub(super) fn initialize(
 }
 
 /// Opens redb on a backend; the flag says whether it had to repair.
-pub(super) fn open_redb(backend: Backend, cache_bytes: usize) -> Result<(Database, bool)> {
+pub(super) fn open_redb(backend: Backend, cache_bytes: usize) -> Result<(Db, bool)> {
     let repaired = Arc::new(AtomicBool::new(false));
     let seen = repaired.clone();
     let mut builder = Builder::new();
@@ -316,7 +316,7 @@ pub(super) fn open_redb(backend: Backend, cache_bytes: usize) -> Result<(Databas
         Ok(result) => result.map_err(storage_error),
         Err(panic) => std::panic::resume_unwind(panic),
     })?;
-    Ok((db, repaired.load(Ordering::Relaxed)))
+    Ok((Db::new(db), repaired.load(Ordering::Relaxed)))
 }
 
 const REDB_MAGIC: &[u8] = b"redb\x1A\x0A\xA9\x0D\x0A";

@@ -1,6 +1,37 @@
 //! For tests of programs that keep their state in a store: a disk that loses, tears and refuses what
-//! it is told to, the same for every run of a seed.
+//! it is told to, the same for every run of a seed, and a model of what a store must hold.
+//!
+//! # Killing your own loop
+//!
+//! [`crash_matrix`] takes your loop as it is, with a struct that plays the world it acts on, and
+//! kills it at every commit and on both sides of every effect. It answers the one question that no
+//! unit test does: if my program dies *here*, is anything lost, or done twice? `docs/TESTING.md` says
+//! how to get a loop into that shape, and how to read a failure.
+//!
+//! # A disk of your own
+//!
+//! [`SimDisk`] is for everything else: a call that fails at a chosen moment, an image that a power cut
+//! may leave, a flush that takes its time.
 
+mod actor;
+mod crash_matrix;
+mod fault;
+pub mod hostile;
+mod image;
+mod model;
+mod platter;
 mod rng;
+mod sim_disk;
+#[cfg(test)]
+mod tests;
+mod trace;
 
+pub use actor::Actor;
+pub use crash_matrix::{CrashFailure, CrashMatrix, Crashes, Outside, crash_matrix};
+pub use fault::{Call, Effect, Fault, Sabotage};
+pub use image::{Change, HEADER_BYTES, Image, SECTOR_BYTES};
+pub use model::{Answer, IntentModel, Model, Op, RunModel, Seen, Step, Tape};
+pub use platter::Platter;
 pub use rng::Rng;
+pub use sim_disk::SimDisk;
+pub use trace::Trace;

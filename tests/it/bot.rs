@@ -56,3 +56,14 @@ fn the_same_kills_make_the_two_files_fill_an_order_twice() {
     let wrong = ["duplicates", "lost"].map(|what| verdict[what].as_u64().unwrap());
     assert!(wrong.iter().sum::<u64>() > 0, "{verdict}");
 }
+
+/// Against: a point of the bot's loop at which nobody has ever killed it.
+#[test]
+fn the_bot_survives_a_crash_at_every_flush_and_on_both_sides_of_every_message() {
+    let Some(bot) = bot() else { return };
+    let (crashes, held) = run(&bot, &["--crash-matrix", "--bars", "40", "--seed", "3", "--json"]);
+    assert!(held, "{crashes}");
+    let count = |what: &str| crashes[what].as_u64().unwrap();
+    assert!(count("effects") > 0 && count("flushes") > 40, "{crashes}");
+    assert_eq!(count("crashes"), 2 * count("flushes") + 4 * count("effects"), "{crashes}");
+}

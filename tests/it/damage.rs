@@ -4,14 +4,15 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use milepost::testing::Rng;
 use milepost::{
     Claimed, Delivery, Error, ErrorKind, Key, MemoryDisk, Options, Receiver, Relay, Result, Sent,
 };
 use redb::{ReadableTable, TableDefinition};
 
 use crate::support::{
-    Counter, Rng, T0, clock, count, days, error, key_of, kind, on_disk, open_bytes, reframed,
-    rows_of, second, seen, tampered, with_row,
+    Counter, T0, clock, count, days, error, key_of, kind, on_disk, open_bytes, reframed, rows_of,
+    second, seen, tampered, with_row,
 };
 
 /// A store with a few records of every kind, closed in order.
@@ -145,7 +146,7 @@ fn a_flipped_byte_of_a_stored_record_is_an_error_and_never_a_wrong_answer() {
     let bytes = furnished();
     let truth = ask_everything(&bytes);
     assert!(truth.values().all(Result::is_ok), "{truth:?}");
-    let mut rng = Rng(1);
+    let mut rng = Rng::new(1);
     let mut flips = 0;
     for (table, _) in TABLES {
         for (key, row) in rows_of(&bytes, table) {
@@ -398,7 +399,7 @@ fn a_record_in_another_codec_is_an_error() {
 fn a_sound_frame_around_nonsense_is_an_error_and_never_a_wrong_answer() {
     let bytes = furnished();
     let truth = ask_everything(&bytes);
-    let mut rng = Rng(3);
+    let mut rng = Rng::new(3);
     for (table, number) in TABLES {
         let rows = rows_of(&bytes, table);
         let (key, row) = &rows[rows.len() / 2];

@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
+use milepost::testing::{Call, Effect, Fault, Platter, Rng, SimDisk};
 use milepost::{
     Delivery, ErrorKind, IntentState, Options, Probe, Receiver, Relay, Result, Sent, Store,
 };
 
-use crate::support::{Content, Counter, Effect, Fault, FaultDisk, Rng, key_of};
+use crate::support::{Content, Counter, key_of};
 
 const INPUTS: u64 = 6;
 
@@ -73,16 +74,16 @@ fn digest(store: &Store) -> (Content, Option<u64>) {
 
 /// Runs to the end, with a crash at each of these operations, counted from the open before.
 fn run_with_crashes(
-    base: &[u8],
-    crashes: &[usize],
+    base: &Platter,
+    crashes: &[u64],
     rng: &mut Rng,
 ) -> ((Content, Option<u64>), Exchange) {
     let mut exchange = Exchange::default();
-    let mut bytes = base.to_vec();
+    let mut bytes = base.clone();
     for at in crashes {
-        let disk = Arc::new(FaultDisk::from_bytes(bytes));
-        let effect = [Effect::Nothing, Effect::Half, Effect::All][at % 3];
-        disk.arm(Some(Fault { at: *at, effect, ..Fault::at(0) }));
+        let disk = Arc::new(SimDisk::of(bytes));
+        let effect = [Effect::Nothing, Effect::Half, Effect::All][(at % 3) as usize];
+        disk.arm(Some(Fault { nth: *at, effect, ..Fault::at(0) }));
         let ended =
             Options::new().open_on(disk.clone()).and_then(|store| work(&store, &mut exchange));
         if let Err(error) = ended {
@@ -92,28 +93,28 @@ fn run_with_crashes(
                 error.kind()
             );
         }
-        bytes = if rng.one_in(2) { disk.live() } else { disk.after_power_cut(rng) };
+        bytes = if rng.one_in(2) { disk.live() } else { disk.cut_somehow(rng) };
     }
-    let disk = Arc::new(FaultDisk::from_bytes(bytes));
+    let disk = Arc::new(SimDisk::of(bytes));
     let store = Options::new().open_on(disk).unwrap();
     work(&store, &mut exchange).unwrap();
     (digest(&store), exchange)
 }
 
-fn created() -> (Vec<u8>, usize) {
-    let disk = Arc::new(FaultDisk::default());
+fn created() -> (Platter, u64) {
+    let disk = Arc::new(SimDisk::default());
     drop(Options::new().create_on(disk.clone()).unwrap());
     let base = disk.live();
     disk.arm(None);
     work(&Options::new().open_on(disk.clone()).unwrap(), &mut Exchange::default()).unwrap();
-    (base, disk.operations())
+    (base, disk.count(Call::Change))
 }
 
 /// Against: a state, an outcome or a fill that depends on where the program was killed.
 #[test]
 fn one_crash_at_any_operation_changes_nothing_of_the_end() {
     let (base, operations) = created();
-    let mut rng = Rng(2);
+    let mut rng = Rng::new(2);
     let undisturbed = run_with_crashes(&base, &[], &mut rng);
     assert_eq!(undisturbed.1.fills, [(2, 1), (4, 1), (6, 1)].into());
     assert_eq!(undisturbed.0.0.keys.len() as u64, INPUTS);
@@ -127,10 +128,10 @@ fn one_crash_at_any_operation_changes_nothing_of_the_end() {
 #[test]
 fn many_crashes_change_nothing_of_the_end() {
     let (base, operations) = created();
-    let mut rng = Rng(3);
+    let mut rng = Rng::new(3);
     let undisturbed = run_with_crashes(&base, &[], &mut rng);
     for round in 0..25 {
-        let crashes: Vec<_> = (0..6).map(|_| rng.below(operations as u64 / 2) as usize).collect();
+        let crashes: Vec<_> = (0..6).map(|_| rng.below(operations / 2)).collect();
         let disturbed = run_with_crashes(&base, &crashes, &mut rng);
         assert_eq!(disturbed, undisturbed, "round {round}: crashed at {crashes:?}");
     }

@@ -119,6 +119,26 @@ fn an_old_input_whose_key_was_forgotten_is_not_taken_for_a_new_one() {
     assert!(!matches!(again, Ok(Done::Fresh(_))), "a forgotten key is taken for a new one");
 }
 
+/// Against: an input with a clock of its own, on a machine whose clock stands back: done, forgotten as
+/// soon as the clock is put right, and new again under the very time it was asked for.
+#[test]
+fn what_was_asked_for_ahead_of_the_machines_clock_is_not_done_twice() {
+    let clock = clock();
+    let store = Options::new().clock(clock.clone()).in_memory().unwrap();
+    let mut run = store.run::<Counter>("run").unwrap();
+    let asked = T0.after(second(3_600));
+    let key = || ten_seconds("k").issued_at(asked);
+    assert!(is_new(&mut run, key()));
+    let Ok(Claimed::Fresh(claim)) = store.claim::<u64>("s", key(), &1) else { panic!() };
+    claim.complete(&7).unwrap();
+    clock.set(asked.after(second(1)));
+    assert!(!is_new(&mut run, key()));
+    assert!(matches!(store.claim::<u64>("s", key(), &1).unwrap(), Claimed::Done(7)));
+    clock.advance(second(60));
+    assert_eq!(kind(run.step(key(), 0, |_| Ok(0u64))), ErrorKind::BeyondHorizon);
+    assert!(matches!(store.claim::<u64>("s", key(), &1).unwrap(), Claimed::BeyondHorizon));
+}
+
 /// Against: doubt that goes away by itself.
 #[test]
 fn what_is_in_doubt_or_in_flight_never_expires() {

@@ -4,12 +4,12 @@
 use std::sync::Arc;
 use std::{io, mem};
 
+use milepost::testing::{Call, Effect, Fault, Platter, Rng, SimDisk};
 use milepost::{
-    Claimed, Disk, Durability, Error, ErrorKind, MemoryDisk, Options, Reopen, Resolution, Result,
-    Run, Store,
+    Claimed, Disk, Durability, Error, ErrorKind, Options, Reopen, Resolution, Result, Run, Store,
 };
 
-use crate::support::{Content, Counter, Effect, Fault, FaultDisk, Rng, count, key_of, kind, seen};
+use crate::support::{Content, Counter, count, key_of, kind, seen};
 
 const UNITS: u64 = 4;
 
@@ -63,45 +63,46 @@ impl Known {
 }
 
 /// A store with a history, closed in order: the same bytes for every try.
-fn base(options: &Options) -> Vec<u8> {
-    let disk = Arc::new(MemoryDisk::new());
+fn base(options: &Options) -> Platter {
+    let disk = Arc::new(SimDisk::new());
     let store = options.create_on(disk.clone()).unwrap();
     let mut run = store.run::<Counter>("run").unwrap();
     run.step("first", 0, |_| Ok(())).unwrap();
     drop((run, store));
-    disk.to_bytes()
+    disk.live()
 }
 
 /// The workload on a sound disk: what is known after each unit, and how many operations it takes.
-fn undisturbed(options: &Options, base: &[u8], large: usize, units: u64) -> (Vec<Known>, usize) {
-    let disk = Arc::new(FaultDisk::from_bytes(base.to_vec()));
+fn undisturbed(options: &Options, base: &Platter, large: usize, units: u64) -> (Vec<Known>, u64) {
+    let disk = with(base.clone());
     let store = options.open_on(disk.clone()).unwrap();
     let mut run = store.run::<Counter>("run").unwrap();
-    let known = || Known::of(&options.open_on(memory(disk.live())).unwrap());
+    let known = || Known::of(&options.open_on(with(disk.live())).unwrap());
     let mut after = vec![known()];
     disk.arm(None);
     for n in 1..=units {
         unit(&store, &mut run, n, large).unwrap();
         after.push(known());
     }
-    (after, disk.operations())
+    (after, disk.count(Call::Change))
 }
 
-fn memory(bytes: Vec<u8>) -> Arc<MemoryDisk> {
-    Arc::new(MemoryDisk::from_bytes(bytes))
+/// A disk on which this was left.
+fn with(left: Platter) -> Arc<SimDisk> {
+    Arc::new(SimDisk::of(left))
 }
 
 /// The store must be as after `done` units or, if that is uncertain, one more; and `resolve` says
 /// which, the same at every opening.
 fn check(
     options: &Options,
-    bytes: Vec<u8>,
+    left: Platter,
     after: &[Known],
     done: usize,
     failure: &Error,
     what: &str,
 ) -> bool {
-    let disk = memory(bytes);
+    let disk = with(left);
     let store = options.open_on(disk.clone()).unwrap_or_else(|error| panic!("{what}: {error}"));
     let resolution = match failure.kind() {
         ErrorKind::Uncertain(seq) => Some((seq, store.resolve(seq).unwrap())),
@@ -129,10 +130,10 @@ fn every_operation_fails(options: &Options, fault: Fault, large: usize) {
     let (mut uncertain, mut certain, mut came_true) = (0, 0, 0);
     for at in 0..operations {
         let what = format!("operation {at} of {operations}, {:?}", fault.effect);
-        let disk = Arc::new(FaultDisk::from_bytes(base.clone()));
+        let disk = with(base.clone());
         let store = options.open_on(disk.clone()).unwrap();
         let mut run = store.run::<Counter>("run").unwrap();
-        disk.arm(Some(Fault { at, ..fault }));
+        disk.arm(Some(Fault { nth: at, ..fault }));
         let mut done = 0;
         let failure = loop {
             match unit(&store, &mut run, done as u64 + 1, large) {
@@ -164,10 +165,10 @@ fn every_operation_fails(options: &Options, fault: Fault, large: usize) {
         assert_eq!(kind(store.resolve(milepost::CommitSeq::new(1))), ErrorKind::Poisoned, "{what}");
         // A power cut leaves what was flushed, or any part of what was not; a kill leaves what was
         // written, and this process lets go of the file in its own way first.
-        let cut = [disk.durable(), disk.after_power_cut(&mut Rng(at as u64))];
+        let cut = [disk.durable(), disk.cut_somehow(&mut Rng::new(at))];
         drop((run, store));
-        for bytes in cut.into_iter().chain([disk.live()]) {
-            let committed = check(options, bytes, &after, done, &failure, &what);
+        for left in cut.into_iter().chain([disk.live()]) {
+            let committed = check(options, left, &after, done, &failure, &what);
             came_true += u64::from(committed);
         }
     }
@@ -207,19 +208,19 @@ fn in_the_other_modes_every_commit_is_there_or_not_as_said_too() {
 
 /// Lets every operation of an open fail once, and opens what is left of it.
 fn every_operation_of_an_open_fails(options: &Options, closed: bool) {
-    let disk = Arc::new(FaultDisk::from_bytes(base(options)));
+    let disk = with(base(options));
     let store = options.open_on(disk.clone()).unwrap();
     let mut run = store.run::<Counter>("run").unwrap();
     count(&mut run, 1).unwrap();
     let crashed = disk.live();
     drop((run, store));
     let bytes = if closed { disk.live() } else { crashed };
-    let truth = Known::of(&options.open_on(memory(bytes.clone())).unwrap());
+    let truth = Known::of(&options.open_on(with(bytes.clone())).unwrap());
     let mut at = 0;
     loop {
-        let disk = Arc::new(FaultDisk::from_bytes(bytes.clone()));
+        let disk = with(bytes.clone());
         let effect = if at % 2 == 0 { Effect::Half } else { Effect::Nothing };
-        disk.arm(Some(Fault { at, effect, ..Fault::at(at) }));
+        disk.arm(Some(Fault { nth: at, effect, ..Fault::at(at) }));
         match options.open_on(disk.clone()) {
             // The fault was not reached any more.
             Ok(_) => break,
@@ -229,8 +230,8 @@ fn every_operation_of_an_open_fails(options: &Options, closed: bool) {
                 error.kind()
             ),
         }
-        for left in [disk.live(), disk.durable(), disk.after_power_cut(&mut Rng(at as u64))] {
-            let store = options.open_on(memory(left)).unwrap_or_else(|error| {
+        for left in [disk.live(), disk.durable(), disk.cut_somehow(&mut Rng::new(at))] {
+            let store = options.open_on(with(left)).unwrap_or_else(|error| {
                 panic!("cut at operation {at}, the store cannot be opened any more: {error}");
             });
             assert_eq!(Known::of(&store), truth, "operation {at}");
@@ -263,7 +264,7 @@ fn an_open_that_fails_is_never_uncertain() {
     let base = base(&options);
     let mut at = 0;
     loop {
-        let disk = Arc::new(FaultDisk::from_bytes(base.clone()));
+        let disk = with(base.clone());
         disk.arm(Some(Fault::at(at)));
         let Err(error) = options.open_on(disk) else { break };
         assert_eq!(error.kind(), ErrorKind::Io, "operation {at}: {error}");
@@ -279,7 +280,7 @@ fn an_open_on_a_full_disk_says_that_it_is_full() {
     let base = base(&options);
     let mut at = 0;
     loop {
-        let disk = Arc::new(FaultDisk::from_bytes(base.clone()));
+        let disk = with(base.clone());
         let error = io::ErrorKind::StorageFull;
         disk.arm(Some(Fault { error, ..Fault::at(at) }));
         let Err(error) = options.open_on(disk) else { break };
@@ -296,17 +297,17 @@ fn a_close_that_fails_at_any_operation_is_said_and_costs_nothing() {
     let base = base(&options);
     let mut at = 0;
     loop {
-        let disk = Arc::new(FaultDisk::from_bytes(base.clone()));
+        let disk = with(base.clone());
         let store = options.open_on(disk.clone()).unwrap();
         let mut run = store.run::<Counter>("run").unwrap();
         count(&mut run, 1).unwrap();
         drop(run);
-        let truth = Known::of(&options.open_on(memory(disk.live())).unwrap());
+        let truth = Known::of(&options.open_on(with(disk.live())).unwrap());
         disk.arm(Some(Fault::at(at)));
         let closed = store.close();
-        let reached = disk.operations() > at;
-        for left in [disk.live(), disk.durable(), disk.after_power_cut(&mut Rng(at as u64))] {
-            let store = options.open_on(memory(left)).unwrap();
+        let reached = disk.count(Call::Change) > at;
+        for left in [disk.live(), disk.durable(), disk.cut_somehow(&mut Rng::new(at))] {
+            let store = options.open_on(with(left)).unwrap();
             if closed.is_err() && !matches!(kind_of(&closed), ErrorKind::Uncertain(_)) {
                 assert!(!store.was_closed_in_order(), "operation {at}");
             }
@@ -331,7 +332,7 @@ fn a_create_that_fails_at_any_operation_leaves_no_store_that_lies() {
     let options = Options::new();
     let mut at = 0;
     loop {
-        let disk = Arc::new(FaultDisk::default());
+        let disk = Arc::new(SimDisk::default());
         disk.arm(Some(Fault::at(at)));
         match options.create_on(disk.clone()) {
             Ok(_) => break,
@@ -340,8 +341,8 @@ fn a_create_that_fails_at_any_operation_leaves_no_store_that_lies() {
                 "operation {at}: {error}"
             ),
         }
-        for left in [disk.live(), disk.durable(), disk.after_power_cut(&mut Rng(at as u64))] {
-            match options.open_on(memory(left)) {
+        for left in [disk.live(), disk.durable(), disk.cut_somehow(&mut Rng::new(at))] {
+            match options.open_on(with(left)) {
                 Ok(store) => assert_eq!(store.run::<Counter>("run").unwrap().steps(), 0),
                 Err(error) => assert!(
                     matches!(error.kind(), ErrorKind::Invalid | ErrorKind::Damaged),
@@ -359,17 +360,17 @@ fn a_create_that_fails_at_any_operation_leaves_no_store_that_lies() {
 #[test]
 fn a_read_that_fails_is_an_error_and_nothing_is_lost() {
     let options = Options::new().cache_bytes(0).verify_on_open_bytes(0);
-    let disk = Arc::new(MemoryDisk::new());
+    let disk = Arc::new(SimDisk::new());
     let store = options.create_on(disk.clone()).unwrap();
     let mut run = store.run::<Counter>("run").unwrap();
     run.batch((0..400).map(|n| (key_of(n), n, n)), |_, n| Ok(n)).unwrap();
     drop((run, store));
-    let bytes = disk.to_bytes();
+    let bytes = disk.live();
     for after in 0..12 {
-        let disk = Arc::new(FaultDisk::from_bytes(bytes.clone()));
+        let disk = with(bytes.clone());
         let store = options.open_on(disk.clone()).unwrap();
         let mut run = store.run::<Counter>("run").unwrap();
-        disk.fail_read(Some(after));
+        disk.arm([Fault::of(Call::Read, after).once()]);
         let mut failed = None;
         for n in 0..400 {
             match seen(&mut run, &key_of(n)) {
@@ -399,25 +400,25 @@ fn a_read_that_fails_is_an_error_and_nothing_is_lost() {
 #[test]
 fn a_read_that_fails_is_not_called_damage() {
     let options = Options::new().cache_bytes(0).verify_on_open_bytes(0);
-    let disk = Arc::new(FaultDisk::default());
+    let disk = Arc::new(SimDisk::default());
     let store = options.create_on(disk.clone()).unwrap();
     let mut run = store.run::<Counter>("run").unwrap();
     run.batch((0..400).map(|n| (key_of(n), n, n)), |_, n| Ok(n)).unwrap();
-    disk.fail_read(Some(0));
+    disk.arm([Fault::of(Call::Read, 0).once()]);
     let failed = (0..400).find_map(|n| seen(&mut run, &key_of(n)).err()).unwrap();
     assert_eq!(failed.kind(), ErrorKind::Io, "{failed}");
-    assert!(failed.to_string().contains("a bad sector"), "{failed}");
+    assert!(failed.to_string().contains("told to fail"), "{failed}");
 }
 
 /// Against: "try again", where only reopening helps: redb takes nothing more after a failing read.
 #[test]
 fn after_a_read_that_failed_the_handle_is_poisoned_or_works() {
     let options = Options::new().cache_bytes(0).verify_on_open_bytes(0);
-    let disk = Arc::new(FaultDisk::default());
+    let disk = Arc::new(SimDisk::default());
     let store = options.create_on(disk.clone()).unwrap();
     let mut run = store.run::<Counter>("run").unwrap();
     run.batch((0..400).map(|n| (key_of(n), n, n)), |_, n| Ok(n)).unwrap();
-    disk.fail_read(Some(0));
+    disk.arm([Fault::of(Call::Read, 0).once()]);
     assert!((0..400).any(|n| seen(&mut run, &key_of(n)).is_err()));
     for n in [1_000, 1_001] {
         if let Err(error) = count(&mut run, n) {
@@ -428,7 +429,7 @@ fn after_a_read_that_failed_the_handle_is_poisoned_or_works() {
 
 /// Panics once in an operation, as a user's own disk may.
 #[derive(Debug)]
-struct PanickingDisk(FaultDisk, std::sync::atomic::AtomicI64);
+struct PanickingDisk(SimDisk, std::sync::atomic::AtomicI64);
 
 impl PanickingDisk {
     fn tick(&self) {
@@ -469,7 +470,7 @@ fn a_disk_that_panics_is_an_error_and_no_deadlock() {
     for at in 0..8 {
         let base = base.clone();
         crate::support::within(crate::support::second(20), move || {
-            let inner = FaultDisk::from_bytes(base);
+            let inner = SimDisk::of(base);
             let disk = Arc::new(PanickingDisk(inner, std::sync::atomic::AtomicI64::new(-1)));
             let store = Options::new().open_on(disk.clone()).unwrap();
             let mut run = store.run::<Counter>("run").unwrap();
@@ -481,84 +482,33 @@ fn a_disk_that_panics_is_an_error_and_no_deadlock() {
             assert!(done < UNITS);
             assert_eq!(kind(count(&mut run, 900)), ErrorKind::Poisoned);
             drop((run, store));
-            let store = Options::new().open_on(memory(disk.0.live())).unwrap();
+            let store = Options::new().open_on(with(disk.0.live())).unwrap();
             let steps = store.run::<Counter>("run").unwrap().steps();
             assert!(steps == 1 + done || steps == 2 + done, "{steps} after {done}");
         });
     }
 }
 
-/// A disk behind a cache that, like Linux, forgets what it could not flush: reads still see it, the
-/// next flush does not write it.
-#[derive(Debug, Default)]
-struct ForgetfulDisk {
-    disk: FaultDisk,
-    /// So many good flushes, then a bad one; negative for none.
-    syncs_left: std::sync::atomic::AtomicI64,
-    pending: std::sync::Mutex<Vec<(u64, Vec<u8>)>>,
-    durable: std::sync::Mutex<Vec<u8>>,
-}
-
-impl ForgetfulDisk {
-    fn after_power_cut(&self) -> Vec<u8> {
-        self.durable.lock().unwrap().clone()
-    }
-}
-
-impl Disk for ForgetfulDisk {
-    fn len(&self) -> io::Result<u64> {
-        self.disk.len()
-    }
-
-    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        self.disk.read(offset, out)
-    }
-
-    fn write(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        self.pending.lock().unwrap().push((offset, bytes.to_vec()));
-        self.disk.write(offset, bytes)
-    }
-
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        self.durable.lock().unwrap().resize(usize::try_from(len).unwrap(), 0);
-        self.disk.set_len(len)
-    }
-
-    fn sync(&self) -> io::Result<()> {
-        let pending = mem::take(&mut *self.pending.lock().unwrap());
-        if self.syncs_left.fetch_sub(1, std::sync::atomic::Ordering::SeqCst) == 1 {
-            return Err(io::Error::other("the cable"));
-        }
-        let mut durable = self.durable.lock().unwrap();
-        for (offset, bytes) in pending {
-            let start = usize::try_from(offset).unwrap();
-            durable[start..start + bytes.len()].copy_from_slice(&bytes);
-        }
-        Ok(())
-    }
-}
-
-impl ForgetfulDisk {
-    /// The flush after so many good ones fails, once.
-    fn fail_sync(&self, after: i64) {
-        self.syncs_left.store(after + 1, std::sync::atomic::Ordering::SeqCst);
-    }
+/// A flush that fails behind a cache that, like Linux, forgets what it could not flush: reads still
+/// see it, the next flush does not write it.
+fn forgotten(sync: u64) -> Fault {
+    Fault::of(Call::Sync, sync).effect(Effect::Forgotten).once()
 }
 
 /// A store whose last commit failed in its flush, and the number of that commit.
-fn failed_in_its_flush() -> (Arc<ForgetfulDisk>, milepost::CommitSeq) {
-    let disk = Arc::new(ForgetfulDisk::default());
+fn failed_in_its_flush() -> (Arc<SimDisk>, milepost::CommitSeq) {
+    let disk = Arc::new(SimDisk::default());
     let store = Options::new().create_on(disk.clone()).unwrap();
     let mut run = store.run::<Counter>("run").unwrap();
     // So many that a later commit does not write all of this one's pages anew.
     run.batch((100..2_000).map(|n| (key_of(n), 0, n)), |_, n| Ok(n)).unwrap();
-    disk.fail_sync(0);
+    disk.arm([forgotten(0)]);
     let ErrorKind::Uncertain(seq) = kind(count(&mut run, 4)) else { panic!() };
     (disk, seq)
 }
 
 /// Works on after the failure, and then compares with what a power cut leaves.
-fn holds_after_a_power_cut(disk: &Arc<ForgetfulDisk>, seq: milepost::CommitSeq) {
+fn holds_after_a_power_cut(disk: &Arc<SimDisk>, seq: milepost::CommitSeq) {
     let store = Options::new().open_on(disk.clone()).unwrap();
     let resolution = store.resolve(seq).unwrap();
     let mut run = store.run::<Counter>("run").unwrap();
@@ -566,7 +516,7 @@ fn holds_after_a_power_cut(disk: &Arc<ForgetfulDisk>, seq: milepost::CommitSeq) 
     let steps = run.steps();
 
     let store = Options::new()
-        .open_on(memory(disk.after_power_cut()))
+        .open_on(with(disk.durable()))
         .unwrap_or_else(|error| panic!("{resolution:?}, and then: {error}"));
     assert_eq!(store.resolve(seq).unwrap(), resolution);
     let mut run = store.run::<Counter>("run").unwrap();
@@ -588,13 +538,13 @@ fn what_resolve_calls_committed_survives_a_power_cut() {
 fn what_resolve_calls_committed_survives_a_power_cut_also_after_more_failing_flushes() {
     for after in 0..8 {
         let (disk, seq) = failed_in_its_flush();
-        disk.fail_sync(after);
+        disk.arm([forgotten(after)]);
         if let Err(error) = Options::new().open_on(disk.clone()) {
             assert_eq!(error.kind(), ErrorKind::Io, "{error}");
         }
-        disk.fail_sync(-1);
+        disk.arm([]);
         // What is there after a power cut now is one or the other, and no ruin.
-        let store = Options::new().open_on(memory(disk.after_power_cut())).unwrap();
+        let store = Options::new().open_on(with(disk.durable())).unwrap();
         let steps = store.run::<Counter>("run").unwrap().steps();
         assert!(steps == 1_900 || steps == 1_901, "{steps}");
         holds_after_a_power_cut(&disk, seq);

@@ -4,9 +4,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use milepost::testing::Rng;
 use milepost::{Claimed, Done, Durability, Error, ErrorKind, MemoryDisk, Options, Result, Store};
 
-use crate::support::{Content, Counter, Rng, key_of, on_disk};
+use crate::support::{Content, Counter, key_of, on_disk};
 
 const KEYS: u64 = 2_000;
 /// The last of them come in steps of their own, as the newest commits of the file.
@@ -105,7 +106,7 @@ type Tally = BTreeMap<String, u64>;
 /// Flips a bit in `samples` bytes over the whole file, and in each third byte of redb's header.
 fn flip(bytes: &[u8], options: &Options, samples: usize) -> Tally {
     let stride = (bytes.len() / samples) | 1;
-    let mut rng = Rng(7);
+    let mut rng = Rng::new(7);
     let mut tally = Tally::new();
     for at in (0..320).step_by(3).chain((320..bytes.len()).step_by(stride)) {
         let mut bad = bytes.to_vec();

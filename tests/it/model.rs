@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
+use milepost::testing::{Effect, Fault, Platter, Rng, SimDisk};
 use milepost::{
-    Claimed, Delivery, Done, Durability, Error, ErrorKind, IntentState, MemoryDisk, Options,
-    Position, Probe, Receiver, Relay, Reopen, Resolution, Result, Run, Sent, Store,
+    Claimed, Delivery, Done, Durability, Error, ErrorKind, IntentState, Options, Position, Probe,
+    Receiver, Relay, Reopen, Resolution, Result, Run, Sent, Store,
 };
 
-use crate::support::{Content, Counter, Effect, Fault, FaultDisk, Rng, key_of};
+use crate::support::{Content, Counter, key_of};
 
 const TOPIC: &str = "orders";
 const CLAIMS: u64 = 6;
@@ -135,7 +136,7 @@ impl Receiver for World {
 struct Life {
     rng: Rng,
     options: Options,
-    disk: Arc<FaultDisk>,
+    disk: Arc<SimDisk>,
     /// Dropped before the store.
     run: Option<Run<Counter>>,
     store: Option<Store>,
@@ -155,15 +156,15 @@ enum End<T> {
 
 impl Life {
     fn begin(seed: u64) -> Self {
-        let mut rng = Rng(seed);
+        let mut rng = Rng::new(seed);
         let options = Options::new()
             .durability([Durability::OnePhase, Durability::TwoPhase][rng.below(2) as usize])
             .reopen([Reopen::Auto, Reopen::Instant, Reopen::Verified][rng.below(3) as usize])
             .cache_bytes(1 << 20);
-        let disk = Arc::new(FaultDisk::default());
+        let disk = Arc::new(SimDisk::default());
         let store = options.create_on(disk.clone()).unwrap();
         let run = store.run::<Counter>("run").unwrap();
-        let world = World { rng: Some(Rng(seed ^ 0xabcd)), ..World::default() };
+        let world = World { rng: Some(Rng::new(seed ^ 0xabcd)), ..World::default() };
         Self {
             rng,
             options,
@@ -191,20 +192,20 @@ impl Life {
     }
 
     /// Opens what is left in these bytes, and the run in it.
-    fn reopen(&mut self, bytes: Vec<u8>) {
+    fn reopen(&mut self, bytes: Platter) {
         (self.run, self.store) = (None, None);
-        self.disk = Arc::new(FaultDisk::from_bytes(bytes));
+        self.disk = Arc::new(SimDisk::of(bytes));
         let store = self.options.open_on(self.disk.clone()).unwrap();
         self.run = Some(store.run::<Counter>("run").unwrap());
         self.store = Some(store);
     }
 
     /// What a kill or a power cut leaves.
-    fn wreck(&mut self) -> Vec<u8> {
+    fn wreck(&mut self) -> Platter {
         match self.rng.below(3) {
             0 => self.disk.live(),
             1 => self.disk.durable(),
-            _ => self.disk.after_power_cut(&mut self.rng),
+            _ => self.disk.cut_somehow(&mut self.rng),
         }
     }
 
@@ -369,7 +370,7 @@ impl Life {
 
     fn fault(&mut self) {
         let fault = Fault {
-            at: self.rng.below(40) as usize,
+            nth: self.rng.below(40),
             effect: [Effect::Nothing, Effect::Half, Effect::All][self.rng.below(3) as usize],
             stays: self.rng.one_in(2),
             ..Fault::at(0)
@@ -411,7 +412,7 @@ impl Life {
     /// Looks at what a crash now would leave, without touching the store itself.
     fn check(&self) {
         let bytes = self.disk.durable();
-        let store = self.options.open_on(Arc::new(MemoryDisk::from_bytes(bytes))).unwrap();
+        let store = self.options.open_on(Arc::new(SimDisk::of(bytes))).unwrap();
         let keys: Vec<_> = (0..self.next_key.max(12)).map(key_of).collect();
         let content = Content::of(&store, &keys, TOPIC).unwrap();
         let model = &self.model;

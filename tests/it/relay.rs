@@ -5,12 +5,13 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
+use milepost::testing::SimDisk;
 use milepost::{
     AuditAction, Delivered, Delivery, Disk, ErrorKind, IntentId, IntentState, Limits, OnUnknown,
     Options, Probe, Receiver, Relay, Result, Sent, SettledBy, Store,
 };
 
-use crate::support::{Counter, FaultDisk, error, key_of, killed, kind, on_disk, open_bytes};
+use crate::support::{Counter, error, key_of, killed, kind, on_disk, open_bytes};
 
 /// A receiver that does what it is told, and notes what it was asked.
 #[derive(Default)]
@@ -123,7 +124,7 @@ fn a_long_queue_is_delivered_whole() {
 
 /// Looks into the store as a power cut would leave it, while the call is being made.
 struct Peeping {
-    disk: Arc<FaultDisk>,
+    disk: Arc<SimDisk>,
     seen: Vec<(IntentState<u64>, bool)>,
 }
 
@@ -132,7 +133,7 @@ impl Receiver for Peeping {
     type Outcome = u64;
 
     fn send(&mut self, delivery: &Delivery<u64>) -> Sent<u64> {
-        let store = open_bytes(&self.disk.durable()).unwrap();
+        let store = open_bytes(&self.disk.durable().to_vec()).unwrap();
         let doubted = store.recovery().unwrap().intents_in_doubt.contains(&delivery.id);
         self.seen.push((state(&store, &delivery.id), doubted));
         Sent::Confirmed(1)
@@ -142,7 +143,7 @@ impl Receiver for Peeping {
 /// Against: a crash in the call that is later taken for "not sent yet".
 #[test]
 fn that_it_is_being_sent_is_durable_before_the_call() {
-    let disk = Arc::new(FaultDisk::default());
+    let disk = Arc::new(SimDisk::default());
     let store = Options::new().create_on(disk.clone()).unwrap();
     emit(&store, &[1, 2, 3]);
     let mut peeping = Peeping { disk, seen: Vec::new() };
@@ -155,18 +156,18 @@ fn that_it_is_being_sent_is_durable_before_the_call() {
 
 /// A store as a crash in the call leaves it: the effect was perhaps done.
 fn crashed_in_the_call(order: u64) -> (Store, IntentId, String) {
-    let disk = Arc::new(FaultDisk::default());
+    let disk = Arc::new(SimDisk::default());
     let store = Options::new().create_on(disk.clone()).unwrap();
     let id = emit(&store, &[order]).remove(0);
     let external_id = store.intent::<u64, u64>(&id).unwrap().unwrap().external_id.to_string();
     let bytes = RefCell::new(Vec::new());
-    struct Crashing<'a>(&'a FaultDisk, &'a RefCell<Vec<u8>>);
+    struct Crashing<'a>(&'a SimDisk, &'a RefCell<Vec<u8>>);
     impl Receiver for Crashing<'_> {
         type Request = u64;
         type Outcome = u64;
 
         fn send(&mut self, _: &Delivery<u64>) -> Sent<u64> {
-            *self.1.borrow_mut() = self.0.durable();
+            *self.1.borrow_mut() = self.0.durable().to_vec();
             Sent::Confirmed(1)
         }
     }
@@ -591,17 +592,17 @@ fn topics_are_delivered_each_for_itself() {
 /// Against: a disk that fails between the call and the writing down of its answer.
 #[test]
 fn when_the_answer_cannot_be_written_the_effect_is_in_doubt_after_reopening() {
-    struct Breaking(Arc<FaultDisk>);
+    struct Breaking(Arc<SimDisk>);
     impl Receiver for Breaking {
         type Request = u64;
         type Outcome = u64;
 
         fn send(&mut self, _: &Delivery<u64>) -> Sent<u64> {
-            self.0.arm(Some(crate::support::Fault::at(0)));
+            self.0.arm([milepost::testing::Fault::at(0)]);
             Sent::Confirmed(1)
         }
     }
-    let disk = Arc::new(FaultDisk::default());
+    let disk = Arc::new(SimDisk::default());
     let store = Options::new().create_on(disk.clone()).unwrap();
     let ids = emit(&store, &[1, 2]);
     let refused = error(Relay::new(&store, "orders").run_once(&mut Breaking(disk.clone())));

@@ -5,18 +5,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use milepost::testing::{Call, Effect, Fault, Rng, SimDisk};
 use milepost::{Claimed, Done, Error, ErrorKind, MemoryDisk, Options, Resolution, Result, Store};
 
-use crate::support::{
-    Counter, Effect, Fault, FaultDisk, count, key_of, kind, on_disk, open_bytes, second, seen,
-    within,
-};
+use crate::support::{Counter, count, key_of, kind, on_disk, open_bytes, second, seen, within};
 
 const THREADS: u64 = 8;
 
-fn slow_disk() -> Arc<FaultDisk> {
-    let disk = Arc::new(FaultDisk::default());
-    disk.slow_down(Duration::from_millis(1));
+fn slow_disk() -> Arc<SimDisk> {
+    let disk = Arc::new(SimDisk::default());
+    disk.slow_down(Call::Sync, Duration::from_millis(1));
     disk
 }
 
@@ -36,7 +34,7 @@ fn many_threads_step_claim_and_read_at_once_and_all_that_was_acknowledged_is_the
                         count(&mut run, n).unwrap();
                         if n % 10 == 0 {
                             // What was acknowledged to this thread is on disk now, not later.
-                            let there = open_bytes(&disk.durable()).unwrap();
+                            let there = open_bytes(&disk.durable().to_vec()).unwrap();
                             let name = format!("run-{thread}");
                             assert!(there.run::<Counter>(&name).unwrap().steps() >= n);
                         }
@@ -50,7 +48,7 @@ fn many_threads_step_claim_and_read_at_once_and_all_that_was_acknowledged_is_the
                 });
             }
         });
-        let store = open_bytes(&disk.durable()).unwrap();
+        let store = open_bytes(&disk.durable().to_vec()).unwrap();
         for thread in 0..THREADS {
             let mut run = store.run::<Counter>(&format!("run-{thread}")).unwrap();
             assert_eq!(run.state().seen, (1..=20).collect::<Vec<_>>());
@@ -99,7 +97,7 @@ fn a_closure_that_fails_or_panics_costs_the_other_threads_nothing() {
                 });
             }
         });
-        let store = open_bytes(&disk.durable()).unwrap();
+        let store = open_bytes(&disk.durable().to_vec()).unwrap();
         for thread in 0..THREADS {
             let run = store.run::<Counter>(&format!("run-{thread}")).unwrap();
             let good: Vec<_> = (1..=30).filter(|n| count_or(*n, thread).is_none()).collect();
@@ -130,7 +128,7 @@ fn when_the_disk_fails_each_thread_is_told_the_truth_about_its_own_step() {
                 .map(|thread| store.run::<Counter>(&format!("run-{thread}")).unwrap())
                 .collect();
             let effect = if at % 2 == 0 { Effect::Half } else { Effect::Nothing };
-            disk.arm(Some(Fault { at, effect, ..Fault::at(at) }));
+            disk.arm(Some(Fault { nth: at, effect, ..Fault::at(at) }));
             let ends: Vec<(u64, Error)> = std::thread::scope(|scope| {
                 let workers: Vec<_> = runs
                     .iter_mut()
@@ -148,8 +146,10 @@ fn when_the_disk_fails_each_thread_is_told_the_truth_about_its_own_step() {
                 workers.into_iter().map(|worker| worker.join().unwrap()).collect()
             });
             drop((runs, store));
-            let mut rng = crate::support::Rng(at as u64);
-            for bytes in [disk.live(), disk.durable(), disk.after_power_cut(&mut rng)] {
+            let mut rng = Rng::new(at);
+            for bytes in
+                [disk.live().to_vec(), disk.durable().to_vec(), disk.cut_somehow(&mut rng).to_vec()]
+            {
                 let store = open_bytes(&bytes).unwrap();
                 for (thread, (done, end)) in ends.iter().enumerate() {
                     let run = store.run::<Counter>(&format!("run-{thread}")).unwrap();
@@ -202,7 +202,7 @@ fn a_close_in_the_middle_comes_to_its_end_and_loses_nothing() {
             (closed, steps)
         });
         closed.expect("still closing after 3 s, because others go on").unwrap();
-        let store = open_bytes(&disk.durable()).unwrap();
+        let store = open_bytes(&disk.durable().to_vec()).unwrap();
         assert!(store.was_closed_in_order());
         for (thread, steps) in acknowledged.into_iter().enumerate() {
             let run = store.run::<Counter>(&format!("run-{thread}")).unwrap();
@@ -253,7 +253,7 @@ fn reads_outside_steps_see_whole_durable_steps_alone() {
             });
             while !done.load(Ordering::SeqCst) {
                 let recovery = store.recovery().unwrap();
-                let durable = open_bytes(&disk.durable()).unwrap().recovery().unwrap();
+                let durable = open_bytes(&disk.durable().to_vec()).unwrap().recovery().unwrap();
                 let seen = recovery.intents_prepared.len();
                 assert_eq!(seen % 2, 0, "half of a step");
                 assert!(seen <= durable.intents_prepared.len(), "not durable yet");
@@ -266,9 +266,9 @@ fn reads_outside_steps_see_whole_durable_steps_alone() {
 #[test]
 fn an_answer_that_rests_on_anothers_commit_waits_until_that_is_durable() {
     within(second(60), || {
-        let disk = Arc::new(FaultDisk::default());
+        let disk = Arc::new(SimDisk::default());
         let store = Options::new().create_on(disk.clone()).unwrap();
-        disk.slow_down(Duration::from_millis(10));
+        disk.slow_down(Call::Sync, Duration::from_millis(10));
         for round in 0..8u64 {
             let key = key_of(round);
             let ask = |store: &Store| store.claim::<u64>("s", &*key, &1).unwrap();
@@ -282,7 +282,7 @@ fn an_answer_that_rests_on_anothers_commit_waits_until_that_is_durable() {
                     }
                 };
                 assert!(matches!(answer, Claimed::Done(outcome) if outcome == round));
-                let there = ask(&open_bytes(&disk.durable()).unwrap());
+                let there = ask(&open_bytes(&disk.durable().to_vec()).unwrap());
                 assert!(matches!(there, Claimed::Done(_)), "{there:?} after a power cut");
             });
         }
@@ -294,10 +294,10 @@ fn an_answer_that_rests_on_anothers_commit_waits_until_that_is_durable() {
 #[test]
 fn a_step_sees_the_steps_before_it_that_are_still_on_their_way() {
     within(second(60), || {
-        let disk = Arc::new(FaultDisk::default());
+        let disk = Arc::new(SimDisk::default());
         let store = Options::new().create_on(disk.clone()).unwrap();
         let mut run = store.run::<Counter>("run").unwrap();
-        disk.slow_down(Duration::from_millis(20));
+        disk.slow_down(Call::Sync, Duration::from_millis(20));
         let mut pending = Vec::new();
         for n in 1..=60u64 {
             let step = run.submit(key_of(n), n, |tx| {
@@ -318,7 +318,7 @@ fn a_step_sees_the_steps_before_it_that_are_still_on_their_way() {
             let expected = if nth % 2 == 0 { Done::Fresh(n) } else { Done::Duplicate(n) };
             assert_eq!(pending.wait().unwrap(), expected);
         }
-        let store = open_bytes(&disk.durable()).unwrap();
+        let store = open_bytes(&disk.durable().to_vec()).unwrap();
         assert_eq!(store.run::<Counter>("run").unwrap().state().sum, 60 * 61 / 2);
     });
 }
@@ -353,7 +353,7 @@ fn types_that_many_threads_write_first_at_once_are_told_apart() {
             scope.spawn(move || open(store, &n.to_string()));
         }
     });
-    let store = open_bytes(&disk.durable()).unwrap();
+    let store = open_bytes(&disk.durable().to_vec()).unwrap();
     for (n, open) in all.into_iter().cycle().take(16).enumerate() {
         open(&store, &n.to_string());
     }
@@ -379,4 +379,46 @@ fn dropping_handles_in_many_threads_closes_once_and_in_order() {
     for thread in 0..THREADS {
         assert_eq!(store.run::<Counter>(&format!("run-{thread}")).unwrap().steps(), 1);
     }
+}
+
+/// Against: a claim or an intent that is told to be in doubt because it was settled while somebody
+/// looked.
+#[test]
+fn what_somebody_is_settling_is_never_told_to_be_in_doubt() {
+    struct Shop;
+    impl milepost::Receiver for Shop {
+        type Request = u64;
+        type Outcome = u64;
+        fn send(&mut self, delivery: &milepost::Delivery<u64>) -> milepost::Sent<u64> {
+            milepost::Sent::Confirmed(delivery.payload)
+        }
+    }
+    within(second(60), || {
+        let store = Store::in_memory().unwrap();
+        let over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let mut run = store.run::<Counter>("run").unwrap();
+                let relay = milepost::Relay::new(&store, "orders");
+                for n in 1..=400u64 {
+                    let Ok(Claimed::Fresh(claim)) = store.claim::<u64>("s", key_of(n), &n) else {
+                        panic!()
+                    };
+                    claim.complete(&n).unwrap();
+                    run.step(key_of(n), n, |tx| tx.emit("orders", &n)).unwrap();
+                    relay.run_once(&mut Shop).unwrap();
+                }
+                over.store(true, Ordering::SeqCst);
+            });
+            while !over.load(Ordering::SeqCst) {
+                let recovery = store.recovery().unwrap();
+                assert_eq!(recovery.claims_in_doubt, []);
+                assert_eq!(recovery.intents_in_doubt, []);
+                for intent in store.intents().outstanding("orders", 9).unwrap() {
+                    let doubt = matches!(intent.state, milepost::IntentState::InDoubt { .. });
+                    assert!(!doubt, "{intent:?}");
+                }
+            }
+        });
+    });
 }

@@ -19,10 +19,17 @@ struct Cli {
 enum Command {
     /// Breaks stores in every way that is known, and says what came of it.
     Torture(torture::Args),
+    /// What `torture` starts itself anew for.
+    #[command(hide = true)]
+    TortureChild {
+        #[command(subcommand)]
+        task: torture::Task,
+    },
 }
 
 fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Torture(args) => torture::run(&args),
+        Command::TortureChild { task } => torture::child(&task),
     }
 }

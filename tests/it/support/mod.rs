@@ -1,8 +1,7 @@
-//! What the rooms share: a small run, a disk that fails on demand, a child process, and the means to
+//! What the rooms share: a small run, a child process, and the means to
 //! change rows behind the store's back.
 
 mod child;
-mod disk;
 mod rows;
 
 use std::collections::BTreeMap;
@@ -18,7 +17,6 @@ use milepost::{
 use serde::{Deserialize, Serialize};
 
 pub use child::{Child, is_root};
-pub use disk::{Effect, Fault, FaultDisk};
 pub use rows::{payload_of, reframed, rows_of, tampered, with_row};
 
 /// A state that shows order, number and content of the steps that made it.
@@ -155,29 +153,5 @@ pub fn within<T: Send + 'static>(limit: Duration, work: impl FnOnce() -> T + Sen
         Err(mpsc::RecvTimeoutError::Disconnected) => {
             std::panic::resume_unwind(worker.join().unwrap_err())
         }
-    }
-}
-
-/// Numbers that look random and are the same every time (splitmix64).
-#[derive(Debug, Clone)]
-pub struct Rng(pub u64);
-
-impl Rng {
-    pub fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    /// Below `end`.
-    pub fn below(&mut self, end: u64) -> u64 {
-        self.next() % end
-    }
-
-    /// True once in `n` times.
-    pub fn one_in(&mut self, n: u64) -> bool {
-        self.below(n) == 0
     }
 }

@@ -75,6 +75,9 @@ pub(crate) enum Outcome {
     Same,
     /// The store refused, with an error that says so, and touched nothing.
     TypedError,
+    /// The newest commit is gone, whole, in the one place where the manual says that this may
+    /// happen. Counted apart, so that nobody takes it for [`Same`](Self::Same).
+    RolledBack,
     /// A wrong value, or an absence that is not true.
     Wrong(String),
     /// A panic, an abort, a hang or an allocation past the limits.

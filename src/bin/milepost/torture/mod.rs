@@ -1,7 +1,39 @@
 //! Runs the classes of the fault plan, for a count or for a time, and counts how their cases end.
 
+mod allocator;
+mod child;
 mod class;
+mod golden;
+mod instance;
+mod judge;
+mod life;
+mod panics;
+mod patched;
+mod receiver;
+mod sim;
+mod sound;
+mod supervisor;
+mod system;
+mod t01_power_loss;
+mod t02_torn_writes;
+mod t03_recovery;
+mod t04_failing_calls;
+mod t05_lying_cache;
+mod t06_kill;
+mod t07_rot;
+mod t08_rot_after_crash;
+mod t09_full_disk;
+mod t10_openers;
+mod t11_threads;
+mod t12_end_to_end;
+mod t13_clocks;
+mod t14_memory;
+mod t15_hostile;
+mod t16_formats;
+mod t18_endurance;
 mod tally;
+mod task;
+mod work;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
@@ -17,8 +49,29 @@ use serde_json::json;
 use class::{Cases, Class, Outcome, Scene, Setting};
 use tally::Tally;
 
+pub(crate) use task::{Task, run as child};
+
 /// All classes, in the order in which they run.
-const CLASSES: &[&dyn Class] = &[];
+const CLASSES: &[&dyn Class] = &[
+    &t01_power_loss::PowerLoss,
+    &t02_torn_writes::TornWrites,
+    &t03_recovery::CrashInRecovery,
+    &t04_failing_calls::FailingCalls,
+    &t05_lying_cache::LyingCache,
+    &t06_kill::Kill,
+    &t07_rot::Rot,
+    &t07_rot::RotOfLarge,
+    &t08_rot_after_crash::RotAfterCrash,
+    &t09_full_disk::FullDisk,
+    &t10_openers::Openers,
+    &t11_threads::Threads,
+    &t12_end_to_end::EndToEnd,
+    &t13_clocks::Clocks,
+    &t14_memory::Memory,
+    &t15_hostile::HostileBytes,
+    &t16_formats::Formats,
+    &t18_endurance::Endurance,
+];
 
 /// How many images of T1 a scale of 1 stands for.
 const IMAGES_AT_FLOOR: f64 = 50_000.0;
@@ -196,6 +249,7 @@ fn report(args: &Args, found: &[Found<'_>]) {
                     "runs": tally.runs,
                     "same": tally.same,
                     "typed_error": tally.typed_error,
+                    "rolled_back": tally.rolled_back,
                     "wrong": tally.wrong,
                     "crash": tally.crash,
                     "violations": tally.violations,
@@ -206,16 +260,17 @@ fn report(args: &Args, found: &[Found<'_>]) {
         println!("{}", json!({ "seed": args.seed, "classes": classes }));
     } else {
         println!(
-            "{:<6}{:>9}{:>9}{:>9}{:>7}{:>7}{:>12}  what goes wrong",
-            "class", "runs", "same", "error", "wrong", "crash", "violations"
+            "{:<6}{:>9}{:>9}{:>9}{:>9}{:>7}{:>7}{:>12}  what goes wrong",
+            "class", "runs", "same", "error", "rolled", "wrong", "crash", "violations"
         );
         for (class, tally, _) in found {
             println!(
-                "{:<6}{:>9}{:>9}{:>9}{:>7}{:>7}{:>12}  {}",
+                "{:<6}{:>9}{:>9}{:>9}{:>9}{:>7}{:>7}{:>12}  {}",
                 class.id(),
                 tally.runs,
                 tally.same,
                 tally.typed_error,
+                tally.rolled_back,
                 tally.wrong,
                 tally.crash,
                 tally.violations,

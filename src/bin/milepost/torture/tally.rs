@@ -10,6 +10,7 @@ pub(crate) struct Tally {
     pub(crate) runs: u64,
     pub(crate) same: u64,
     pub(crate) typed_error: u64,
+    pub(crate) rolled_back: u64,
     pub(crate) wrong: u64,
     pub(crate) crash: u64,
     pub(crate) violations: u64,
@@ -23,6 +24,7 @@ impl Tally {
         let (count, what) = match outcome {
             Outcome::Same => (&mut self.same, None),
             Outcome::TypedError => (&mut self.typed_error, None),
+            Outcome::RolledBack => (&mut self.rolled_back, None),
             Outcome::Wrong(what) => (&mut self.wrong, Some(what)),
             Outcome::Crash(what) => (&mut self.crash, Some(what)),
             Outcome::Violation(what) => (&mut self.violations, Some(what)),

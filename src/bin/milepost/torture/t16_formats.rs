@@ -1,0 +1,150 @@
+//! T16: stores as earlier releases left them, closed and killed, must open and hold what was in them;
+//! stores that claim a newer format must be refused, and stay byte for byte as they are.
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+use milepost::{Durability, ErrorKind, MemoryDisk, Options, Reopen, Store};
+
+use super::class::{Cases, Class, Outcome, Scene, Setting};
+use super::golden::{Golden, NEWER, RELEASED};
+use super::judge::Finding;
+
+pub(crate) struct Formats;
+
+impl Class for Formats {
+    fn id(&self) -> &'static str {
+        "T16"
+    }
+
+    fn about(&self) -> &'static str {
+        "stores of every released format, and of formats to come"
+    }
+
+    fn prepare(&self, _: &Setting) -> Result<Box<dyn Cases>, String> {
+        Ok(Box::new(All))
+    }
+}
+
+struct All;
+
+/// How a store is opened.
+#[derive(Debug, Clone, Copy)]
+enum Way {
+    File,
+    Memory,
+    Unverified,
+    TwoPhase,
+    Instant,
+}
+
+const WAYS: [Way; 5] = [Way::File, Way::Memory, Way::Unverified, Way::TwoPhase, Way::Instant];
+
+impl Way {
+    fn options(self) -> Options {
+        let options = Options::new();
+        match self {
+            Self::File | Self::Memory => options,
+            Self::Unverified => options.verify_on_open_bytes(0),
+            Self::TwoPhase => options.durability(Durability::TwoPhase),
+            Self::Instant => options.reopen(Reopen::Instant),
+        }
+    }
+}
+
+impl Cases for All {
+    fn count(&self, _: f64) -> u64 {
+        ((RELEASED.len() + NEWER.len()) * WAYS.len()) as u64
+    }
+
+    fn run(&self, nth: u64, scene: &mut Scene) -> Outcome {
+        let nth = usize::try_from(nth).unwrap_or(0);
+        let way = WAYS.get(nth % WAYS.len()).copied().unwrap_or(Way::File);
+        let nth = nth / WAYS.len() % (RELEASED.len() + NEWER.len());
+        let path = match scene.folder() {
+            Ok(folder) => folder.join("old.mp"),
+            Err(error) => return Outcome::Violation(error),
+        };
+        let released = RELEASED.get(nth);
+        let newer = NEWER.get(nth.saturating_sub(RELEASED.len()));
+        let came_to = match (released, newer) {
+            (Some(golden), _) => opened(golden, way, &path),
+            (None, Some(golden)) => refused(golden, way, &path),
+            (None, None) => Ok(Outcome::Same),
+        };
+        came_to.unwrap_or_else(Outcome::Violation)
+    }
+}
+
+/// Where a golden store lies, so that it can be opened, and looked at again.
+enum Place<'p> {
+    File(&'p Path),
+    Memory(Arc<MemoryDisk>),
+}
+
+impl<'p> Place<'p> {
+    fn of(way: Way, path: &'p Path, bytes: &[u8]) -> Result<Self, String> {
+        if !matches!(way, Way::File) {
+            return Ok(Self::Memory(Arc::new(MemoryDisk::from_bytes(bytes.to_vec()))));
+        }
+        fs::write(path, bytes).map_err(|error| error.to_string())?;
+        Ok(Self::File(path))
+    }
+
+    fn open(&self, options: &Options) -> milepost::Result<Store> {
+        match self {
+            Self::File(path) => options.open(path),
+            Self::Memory(disk) => options.open_on(disk.clone()),
+        }
+    }
+
+    fn bytes(&self) -> Result<Vec<u8>, String> {
+        match self {
+            Self::File(path) => fs::read(path).map_err(|error| error.to_string()),
+            Self::Memory(disk) => Ok(disk.to_bytes()),
+        }
+    }
+}
+
+fn opened(golden: &Golden, way: Way, path: &Path) -> Result<Outcome, String> {
+    let place = Place::of(way, path, &golden.bytes()?)?;
+    let mut known = golden.known();
+    let options = way.options();
+    let mut work = || {
+        let store = place.open(&options)?;
+        known.check(&store)?;
+        known.settle_all(&store)?;
+        known.epoch = store.epoch().get();
+        store.close()?;
+        let store = place.open(&options)?;
+        known.check(&store)?;
+        if !store.verify()?.is_sound() {
+            return Err(Finding::Violation("verify finds fault with it".to_owned()));
+        }
+        Ok(())
+    };
+    Ok(match work() {
+        Ok(()) => Outcome::Same,
+        Err(finding) => finding.of_a_sound_store(&format!("{} by {way:?}", golden.name)),
+    })
+}
+
+fn refused(golden: &Golden, way: Way, path: &Path) -> Result<Outcome, String> {
+    let bytes = golden.bytes()?;
+    let place = Place::of(way, path, &bytes)?;
+    let name = golden.name;
+    for _ in 0..2 {
+        match place.open(&way.options()) {
+            Ok(_) => return Ok(Outcome::Wrong(format!("{name} was opened by {way:?}"))),
+            Err(error) if error.kind() == ErrorKind::TooNew => {}
+            Err(error) => {
+                return Ok(Outcome::Violation(format!("{name}: {:?}: {error}", error.kind())));
+            }
+        }
+    }
+    if place.bytes()? == bytes {
+        return Ok(Outcome::TypedError);
+    }
+    Ok(Outcome::Violation(format!("I9: {name} was changed by {way:?}")))
+}
