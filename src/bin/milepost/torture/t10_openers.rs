@@ -109,7 +109,7 @@ impl Opener {
         self.0.expect_line(PATIENCE)
     }
 
-    fn expect(&mut self, what: &str, answer: &str) -> Result<(), String> {
+    fn must_say(&mut self, what: &str, answer: &str) -> Result<(), String> {
         let said = self.ask(what)?;
         if said.starts_with(answer) {
             return Ok(());
@@ -124,7 +124,7 @@ fn race(path: &Path, what: &str) -> Result<Vec<Opener>, String> {
         (0..RACERS).map(|_| Opener::start(path)).collect::<Result<_, String>>()?;
     // Ready, all of them, before the first is told to go.
     for racer in &mut racers {
-        racer.expect("ready", "ready")?;
+        racer.must_say("ready", "ready")?;
     }
     for racer in &mut racers {
         racer.0.tell(what)?;
@@ -163,15 +163,15 @@ fn winner(racers: &mut [Opener]) -> Result<&mut Opener, String> {
 fn race_to_open(path: &Path) -> Result<(), String> {
     small_store(path)?;
     let mut racers = race(path, "open")?;
-    winner(&mut racers)?.expect("step", "stepped 2")?;
-    winner(&mut racers)?.expect("close", "closed")?;
+    winner(&mut racers)?.must_say("step", "stepped 2")?;
+    winner(&mut racers)?.must_say("close", "closed")?;
     steps_are(path, 2)
 }
 
 fn race_to_create(path: &Path) -> Result<(), String> {
     let mut racers = race(path, "create")?;
-    winner(&mut racers)?.expect("step", "stepped 1")?;
-    winner(&mut racers)?.expect("close", "closed")?;
+    winner(&mut racers)?.must_say("step", "stepped 1")?;
+    winner(&mut racers)?.must_say("close", "closed")?;
     steps_are(path, 1)
 }
 
@@ -179,11 +179,11 @@ fn race_to_create(path: &Path) -> Result<(), String> {
 fn race_after_a_kill(path: &Path) -> Result<(), String> {
     small_store(path)?;
     let mut first = Opener::start(path)?;
-    first.expect("open", "ok")?;
-    first.expect("step", "stepped 2")?;
+    first.must_say("open", "ok")?;
+    first.must_say("step", "stepped 2")?;
     first.0.kill()?;
     let mut racers = race(path, "open")?;
-    winner(&mut racers)?.expect("step", "stepped 3")?;
+    winner(&mut racers)?.must_say("step", "stepped 3")?;
     winner(&mut racers)?.0.kill()?;
     steps_are(path, 3)
 }
@@ -192,7 +192,7 @@ fn race_after_a_kill(path: &Path) -> Result<(), String> {
 fn a_stopped_holder(path: &Path) -> Result<(), String> {
     small_store(path)?;
     let mut holder = Opener::start(path)?;
-    holder.expect("open", "ok")?;
+    holder.must_say("open", "ok")?;
     system::stop(holder.0.pid())?;
     refused(path, holder.0.pid())?;
     let mut other = Opener::start(path)?;
@@ -201,12 +201,12 @@ fn a_stopped_holder(path: &Path) -> Result<(), String> {
         return Err(format!("I8: beside a stopped holder: {said}"));
     }
     system::resume(holder.0.pid())?;
-    holder.expect("step", "stepped 2")?;
+    holder.must_say("step", "stepped 2")?;
     system::stop(holder.0.pid())?;
     holder.0.kill()?;
-    other.expect("open", "ok")?;
-    other.expect("step", "stepped 3")?;
-    other.expect("close", "closed")?;
+    other.must_say("open", "ok")?;
+    other.must_say("step", "stepped 3")?;
+    other.must_say("close", "closed")?;
     steps_are(path, 3)
 }
 
@@ -214,8 +214,8 @@ fn a_stopped_holder(path: &Path) -> Result<(), String> {
 fn a_child_left_behind(path: &Path) -> Result<(), String> {
     small_store(path)?;
     let mut holder = Opener::start(path)?;
-    holder.expect("open", "ok")?;
-    holder.expect("leave a child", "left")?;
+    holder.must_say("open", "ok")?;
+    holder.must_say("leave a child", "left")?;
     let ear = holder.0.take_ear();
     holder.0.kill()?;
     // Its child lives on, and waits for a line that nobody says.
@@ -228,7 +228,7 @@ fn a_child_left_behind(path: &Path) -> Result<(), String> {
 fn links(path: &Path) -> Result<(), String> {
     small_store(path)?;
     let mut holder = Opener::start(path)?;
-    holder.expect("open", "ok")?;
+    holder.must_say("open", "ok")?;
     let (hard, soft) = (path.with_extension("hard"), path.with_extension("soft"));
     fs::hard_link(path, &hard).map_err(|error| error.to_string())?;
     symlink(path, &soft)?;
@@ -239,8 +239,8 @@ fn links(path: &Path) -> Result<(), String> {
             Ok(_) => return Err(format!("I8: opened a second time as {}", name.display())),
         }
     }
-    holder.expect("step", "stepped 2")?;
-    holder.expect("close", "closed")?;
+    holder.must_say("step", "stepped 2")?;
+    holder.must_say("close", "closed")?;
     steps_are(path, 2)
 }
 
@@ -267,18 +267,18 @@ fn taken_away(path: &Path, take: impl FnOnce(&Path) -> std::io::Result<()>) -> R
     let kept = path.with_extension("kept");
     fs::hard_link(path, &kept).map_err(|error| error.to_string())?;
     let mut holder = Opener::start(path)?;
-    holder.expect("open", "ok")?;
-    holder.expect("step", "stepped 2")?;
+    holder.must_say("open", "ok")?;
+    holder.must_say("step", "stepped 2")?;
     take(path).map_err(|error| error.to_string())?;
-    holder.expect("step", "Fenced")?;
+    holder.must_say("step", "Fenced")?;
     // Its lock is still its own until it goes.
     let recreated = if path.exists() { Store::open(path) } else { Store::create(path) };
     if let Ok(store) = recreated {
         drop(store);
         return Err("I8: a store was opened under the lock of another".to_owned());
     }
-    holder.expect("step", "Fenced")?;
-    holder.expect("close", "Fenced")?;
+    holder.must_say("step", "Fenced")?;
+    holder.must_say("close", "Fenced")?;
     drop(holder);
     if !path.exists() {
         small_store(path)?;
