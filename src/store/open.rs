@@ -1,7 +1,8 @@
 //! Creating and opening: what happens between a path and a handle.
 //!
-//! Nothing of a file is changed before it has been proven to be a store that this program can read;
-//! the first write is the commit that raises the epoch.
+//! Nothing of a file is changed before it has been proven to be a store that this program can read
+//! and write: the commit that raises the epoch is made behind a gate, which is opened when that has
+//! succeeded.
 
 use std::fs::{self, File, OpenOptions};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -183,15 +184,6 @@ impl Options {
         if let Some(left) = lock.as_ref().and_then(LockFile::left) {
             left.check(identity.store, head.epoch, head.seq)?;
         }
-        // It is a store of ours. If a flush of it failed, what was just read may be in the cache
-        // alone.
-        make_up_for_unsynced(&*medium.disk())
-            .map_err(|error| Error::io("flushing what an earlier failure left unflushed", error))?;
-        // What redb did to bring it back after a crash may reach the disk.
-        gate.open().map_err(|error| {
-            mark_unsynced(&*medium.disk());
-            Error::io("recovering the store", error)
-        })?;
         let mut engine = Engine {
             db,
             store: identity.store,
@@ -204,7 +196,18 @@ impl Options {
             lock,
         };
         let clean = engine.head.clean;
+        // Still behind the gate: this reads pages that nothing has read so far, and one of them may
+        // be damaged.
         self.raise_epoch(&mut engine)?;
+        // It is a store of ours, and can be written. If a flush of it failed, what was read may be
+        // in the cache alone.
+        make_up_for_unsynced(&*medium.disk())
+            .map_err(|error| Error::io("flushing what an earlier failure left unflushed", error))?;
+        // What redb did to bring it back after a crash may reach the disk, and then the new epoch.
+        gate.open().map_err(|error| {
+            mark_unsynced(&*medium.disk());
+            Error::io("recovering the store, or opening it for writing", error)
+        })?;
         let epoch = engine.head.epoch;
         if let Some(lock) = &mut engine.lock {
             lock.sign(identity.store, epoch, engine.head.seq, self.clock.now());

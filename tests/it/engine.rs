@@ -215,3 +215,35 @@ fn whatever_bytes_make_the_engine_panic_are_an_error_here() {
     println!("the engine alone panicked {panics} times");
     assert!(panics > 0, "the engine has learned not to panic");
 }
+
+/// Against: "nothing of it was changed" said of a file that was. Not verified, a store is refused by
+/// whatever first reads the damage, and that may be the commit that raises the epoch.
+#[test]
+fn a_damaged_store_that_was_not_verified_is_refused_before_it_is_changed() {
+    let disk = Arc::new(SimDisk::new());
+    let store = Options::new().create_on(disk.clone()).unwrap();
+    let mut run = store.run::<Counter>("run").unwrap();
+    for n in 0..20 {
+        run.step(key_of(n), n, |_| Ok(n)).unwrap();
+    }
+    drop(run);
+    store.close().unwrap();
+    let whole = disk.live();
+    let options = Options::new().verify_on_open_bytes(0).cache_bytes(1 << 20);
+    let mut refused = 0;
+    for at in (4096..whole.len()).filter(|at| at % 4096 < 64 || at % 5 == 0) {
+        let mut byte = [0];
+        whole.read(at, &mut byte).unwrap();
+        if byte == [0] {
+            continue;
+        }
+        let mut bad = whole.clone();
+        bad.flip(at, 0xff);
+        let disk = Arc::new(SimDisk::of(bad.clone()));
+        if options.open_on(disk.clone()).is_err() {
+            refused += 1;
+            assert!(disk.live() == bad, "byte {at}: refused, and changed");
+        }
+    }
+    assert!(refused > 50, "{refused} were refused");
+}

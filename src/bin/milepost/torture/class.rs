@@ -78,6 +78,8 @@ pub(crate) enum Outcome {
     /// The newest commit is gone, whole, in the one place where the manual says that this may
     /// happen. Counted apart, so that nobody takes it for [`Same`](Self::Same).
     RolledBack,
+    /// What the manual says can happen, by the name it has in the report. Counted apart too.
+    Limit(&'static str),
     /// A wrong value, or an absence that is not true.
     Wrong(String),
     /// A panic, an abort, a hang or an allocation past the limits.

@@ -125,9 +125,13 @@ fn torture(args: &Args) -> Result<bool, String> {
     let mut found = Vec::new();
     for (nth, class) in chosen.iter().enumerate() {
         let began = Instant::now();
-        let cases = class
-            .prepare(&setting)
-            .map_err(|error| format!("{} cannot be run: {error}", class.id()))?;
+        let cases = match class.prepare(&setting) {
+            Ok(cases) => cases,
+            Err(why) => {
+                found.push((*class, Tally::of_none(why), began.elapsed()));
+                continue;
+            }
+        };
         let extent = match (args.case, args.minutes) {
             (Some(case), _) => Extent::One(case),
             (None, Some(minutes)) => {
@@ -250,6 +254,7 @@ fn report(args: &Args, found: &[Found<'_>]) {
                     "same": tally.same,
                     "typed_error": tally.typed_error,
                     "rolled_back": tally.rolled_back,
+                    "limits": tally.limits,
                     "wrong": tally.wrong,
                     "crash": tally.crash,
                     "violations": tally.violations,
@@ -276,6 +281,9 @@ fn report(args: &Args, found: &[Found<'_>]) {
                 tally.violations,
                 class.about()
             );
+            for (limit, count) in &tally.limits {
+                println!("{:>6}{count:>9} times: {limit}", "");
+            }
         }
     }
     for (class, tally, _) in found {
