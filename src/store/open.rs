@@ -177,8 +177,12 @@ impl Options {
         }
         let probe = Arc::new(Probe::default());
         let gate = Arc::new(Gate::before(disk).map_err(|error| Error::io("reading it", error))?);
-        let backend = Backend::gated(medium.clone(), gate.clone(), probe.clone());
-        let (db, _) = open_redb(backend, self.cache_bytes)?;
+        let gated = || Backend::gated(medium.clone(), gate.clone(), probe.clone());
+        if !closed_in_order {
+            // redb may have to walk the file, and closes it in order when it has.
+            drop(open_redb(gated(), WALK_CACHE_BYTES)?);
+        }
+        let (db, _) = open_redb(gated(), self.cache_bytes)?;
         let (identity, head) = read_meta(&*Snapshot::take(&db, self.limits.value_bytes)?)?;
         let (lock, anchor) = file.unzip();
         if let Some(left) = lock.as_ref().and_then(LockFile::left) {
@@ -345,14 +349,16 @@ pub(super) fn check_header(disk: &dyn Disk) -> Result<bool> {
     Ok(flags & REDB_RECOVERY_REQUIRED == 0)
 }
 
-/// A walk reads each page once: a large cache would only be memory.
-const VERIFY_CACHE_BYTES: usize = 4 << 20;
+/// A walk reads each page once: a large cache would only be memory, and slower. Filled by the thread
+/// that opens the store, it would also be memory that the allocator keeps for that thread, while the
+/// one that commits fills a cache of its own.
+const WALK_CACHE_BYTES: usize = 4 << 20;
 
 /// Reads and verifies every page of a file that was closed in order, without changing it.
 pub(super) fn verify_pages(disk: Arc<dyn Disk>) -> Result<()> {
     let shadow = Shadow::over(disk).map_err(|error| Error::io("reading the store", error))?;
     let backend = Backend::new(Medium::Disk(Arc::new(shadow)), Arc::default());
-    let (mut db, repaired) = open_redb(backend, VERIFY_CACHE_BYTES)?;
+    let (mut db, repaired) = open_redb(backend, WALK_CACHE_BYTES)?;
     if repaired {
         // A crash between the end of a recovery and the first commit after it: the flag says that
         // nothing is to be done, and all is as after any crash. Every page has just been verified.
