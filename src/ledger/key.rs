@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! keys    [settled u8][kind u8][length u8][run or scope][key]      0 open, 1 settled; 0 step, 1 claim
-//! expiry  [deadline, in seconds, u64 BE][commit sequence u64 BE]   value: [length u16 LE][key]…
+//! expiry  [deadline, in seconds, u64 BE][commit sequence u64 BE]   value: the keys, sorted and front-coded
 //! ```
 //!
 //! Open claims stand in front, so that opening a store finds what is in doubt without walking the
@@ -216,7 +216,7 @@ pub(crate) fn claim_of_key(row: &[u8]) -> Option<(Scope, &[u8])> {
 
 /// The keys that fall due in one second and were settled in one commit.
 ///
-/// Its payload is no encoded value but entries, so that a group can append to it.
+/// Its payload is no encoded value but a packed list of keys.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct ExpiryRecord;
 
@@ -243,30 +243,6 @@ pub(crate) fn expiry_second(deadline: Timestamp) -> u64 {
 pub(crate) fn expiry_due(row: &[u8]) -> Option<Timestamp> {
     let second = u64::from_be_bytes(*row.first_chunk::<8>()?);
     Some(Timestamp::from_ms(second.saturating_mul(1000)))
-}
-
-pub(crate) fn expiry_entry(key: &[u8]) -> Vec<u8> {
-    // A key's row name has at most 203 bytes and the key limit on top, which options keep far lower.
-    let len = u16::try_from(key.len()).unwrap_or(u16::MAX);
-    [&len.to_le_bytes(), key].concat()
-}
-
-/// The keys in the payload of an expiry row; `None` behind the last whole one if it is cut short.
-pub(crate) fn expiry_entries(mut payload: &[u8]) -> impl Iterator<Item = Option<&[u8]>> {
-    std::iter::from_fn(move || {
-        if payload.is_empty() {
-            return None;
-        }
-        let entry = payload.split_first_chunk::<2>().and_then(|(len, rest)| {
-            let (key, rest) = rest.split_at_checked(usize::from(u16::from_le_bytes(*len)))?;
-            payload = rest;
-            Some(key)
-        });
-        if entry.is_none() {
-            payload = &[];
-        }
-        Some(entry)
-    })
 }
 
 #[cfg(test)]
@@ -321,15 +297,6 @@ mod tests {
     fn a_key_is_due_when_its_whole_second_is_over() {
         let row = expiry_key(Timestamp::from_ms(1_001), CommitSeq::new(9));
         assert_eq!(expiry_due(&row), Some(Timestamp::from_ms(2_000)));
-    }
-
-    #[test]
-    fn expiry_entries_come_back_and_a_cut_one_is_told() {
-        let payload = [expiry_entry(b"one"), expiry_entry(b""), expiry_entry(b"three")].concat();
-        let keys: Vec<_> = expiry_entries(&payload).collect();
-        assert_eq!(keys, [Some(b"one".as_slice()), Some(b""), Some(b"three")]);
-        let cut: Vec<_> = expiry_entries(&payload[..payload.len() - 1]).collect();
-        assert_eq!(cut, [Some(b"one".as_slice()), Some(b""), None]);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use super::*;
 use crate::clock::Timestamp;
 use crate::id::{ExternalId, Fingerprint, IntentId, StoreId, Topic};
 use crate::id::{RunName, Scope};
-use crate::record::{Bytes, Header, Payload, decode, encode, open_frame, seal};
+use crate::record::{Bytes, Header, KeyList, Payload, decode, encode, open_frame, seal};
 use crate::seq::{CommitSeq, Epoch, Incarnation};
 use crate::store::Record;
 
@@ -149,5 +149,9 @@ fn every_key_of_the_expiry_index_is_written_as_it_always_was() {
         hex(&expiry_key(at(1_767_312_000_001), CommitSeq::new(258))),
         "0000000069570a810000000000000102"
     );
-    assert_eq!(hex(&expiry_entry(b"key")), "03006b6579");
+    let mut keys = KeyList::default();
+    for key in [b"key-2", b"key-1"] {
+        keys.push(key);
+    }
+    assert_eq!(hex(&keys.pack()), "000005006b65792d310400010032");
 }

@@ -2,10 +2,10 @@
 
 use crate::error::Result;
 use crate::ledger::{
-    AuditRecord, IntentRecord, KeyRecord, KeyState, OPEN_CLAIMS, OUTSTANDING, QuarantineRecord,
-    RowRecord, RunRecord, SchemaRecord, expiry_due, expiry_entries, expiry_second, intent_of_key,
+    AuditRecord, ExpiryRecord, IntentRecord, KeyRecord, KeyState, OPEN_CLAIMS, OUTSTANDING,
+    QuarantineRecord, RowRecord, RunRecord, SchemaRecord, expiry_due, expiry_second, intent_of_key,
 };
-use crate::store::{Read, Sum, Table, appended_of, frame_of};
+use crate::store::{Read, Sum, Table, frame_of, list_of};
 
 /// Why a row is not what the store wrote; `None` if it is.
 pub(super) fn fault_of(rows: &impl Read, table: Table, key: &[u8], bytes: &[u8]) -> Option<String> {
@@ -38,8 +38,7 @@ fn check(rows: &impl Read, table: Table, key: &[u8], bytes: &[u8]) -> Result<Opt
             misplaced(open != key.starts_with(OPEN_CLAIMS), "stands among the wrong keys")
         }
         Table::Expiry => {
-            let payload = appended_of(table, key, bytes)?;
-            let cut = expiry_entries(payload).any(|entry| entry.is_none());
+            let cut = list_of::<ExpiryRecord>(key, bytes)?.any(|key| key.is_none());
             misplaced(cut || expiry_due(key).is_none(), "is cut short")
         }
         Table::Intents => {
@@ -82,10 +81,10 @@ impl ExpiryIndex {
                 }
             }
             Table::Expiry => {
-                let Ok(payload) = appended_of(table, key, bytes) else { return };
+                let Ok(keys) = list_of::<ExpiryRecord>(key, bytes) else { return };
                 let second = key.get(..8).unwrap_or_default();
-                for entry in expiry_entries(payload).flatten() {
-                    self.listed.add(Table::Expiry, entry, second);
+                for listed in keys.flatten() {
+                    self.listed.add(Table::Expiry, &listed, second);
                 }
             }
             _ => {}

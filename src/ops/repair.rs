@@ -10,10 +10,9 @@ use super::verify::{Verification, look};
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
 use crate::ledger::{
-    ExpiryRecord, KeyRecord, QuarantineRecord, expiry_entry, expiry_key_of_second, expiry_second,
-    quarantine_key,
+    ExpiryRecord, KeyRecord, QuarantineRecord, expiry_key_of_second, expiry_second, quarantine_key,
 };
-use crate::record::Bytes;
+use crate::record::{Bytes, KeyList};
 use crate::store::{Inspection, Options, Read, Rebuild, Table, rebuild};
 
 /// What a repair may do.
@@ -130,7 +129,7 @@ struct Work<'a> {
     quarantined: u64,
     now: Timestamp,
     /// The expiry index as the keys give it.
-    expiry: BTreeMap<u64, Vec<u8>>,
+    expiry: BTreeMap<u64, KeyList>,
 }
 
 impl Work<'_> {
@@ -147,8 +146,8 @@ impl Work<'_> {
             });
             outcome?;
         }
-        for (second, entries) in std::mem::take(&mut self.expiry) {
-            self.new.put_payload::<ExpiryRecord>(&expiry_key_of_second(second), &entries)?;
+        for (second, keys) in std::mem::take(&mut self.expiry) {
+            self.new.put_payload::<ExpiryRecord>(&expiry_key_of_second(second), &keys.pack())?;
         }
         Ok(())
     }
@@ -161,8 +160,7 @@ impl Work<'_> {
         if table == Table::Keys
             && let Some(deadline) = rows.parse::<KeyRecord>(key, bytes)?.deadline
         {
-            let entries = self.expiry.entry(expiry_second(deadline)).or_default();
-            entries.extend(expiry_entry(key));
+            self.expiry.entry(expiry_second(deadline)).or_default().push(key);
         }
         self.new.copy(table, key, bytes)
     }

@@ -3,9 +3,9 @@
 
 use crate::clock::Timestamp;
 use crate::error::{ErrorKind, Result};
-use crate::ledger::{ExpiryRecord, KeyRecord, expiry_due, expiry_entries, expiry_entry};
-use crate::record::{Header, seal};
-use crate::store::{Plan, Read, Record, Table, appended_of};
+use crate::ledger::{ExpiryRecord, KeyRecord, expiry_due};
+use crate::record::KeyList;
+use crate::store::{Plan, Read, Table, list_of};
 
 /// Forgets what is due, at most as much as the plan may. The horizon rises with it, in the same
 /// commit.
@@ -27,24 +27,23 @@ pub(super) fn forget_expired(plan: &mut Plan<'_>) -> Result<()> {
         }
         // The next one is the one right behind it, if this one has to stay.
         from = [row.as_slice(), &[0]].concat();
-        let Ok(payload) = appended_of(Table::Expiry, &row, &bytes) else {
+        let Ok(keys) = list_of::<ExpiryRecord>(&row, &bytes) else {
             left -= 1;
             continue;
         };
-        let mut rest = Vec::new();
-        for key in expiry_entries(payload).flatten() {
+        let mut rest = KeyList::default();
+        for key in keys.flatten() {
             if left == 0 {
-                rest.extend(expiry_entry(key));
+                rest.push(&key);
             } else {
-                forget(plan, key)?;
+                forget(plan, &key)?;
                 left -= 1;
             }
         }
         if rest.is_empty() {
             plan.forget(Table::Expiry, &row);
         } else {
-            let shorter = seal(Table::Expiry.id(), &row, Header::own(ExpiryRecord::VERSION), &rest);
-            plan.put_raw(Table::Expiry, &row, &shorter)?;
+            plan.put_list::<ExpiryRecord>(&row, &rest)?;
         }
         plan.raise_horizon(at);
     }

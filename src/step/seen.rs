@@ -8,7 +8,7 @@ use super::tx::typed;
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::Fingerprint;
-use crate::ledger::{ExpiryRecord, Key, KeyRecord, KeyState, expiry_entry, expiry_key};
+use crate::ledger::{ExpiryRecord, Key, KeyRecord, KeyState, expiry_key};
 use crate::record::Payload;
 use crate::store::{Plan, Table, row_name};
 
@@ -99,7 +99,7 @@ pub(super) fn put_settled(
     let from = plan.now().max(plan.believed()).max(issued.unwrap_or_default()).as_ms();
     let deadline = ttl_ms.map(|ttl_ms| Timestamp::from_ms(from.saturating_add(ttl_ms)));
     if let Some(deadline) = deadline {
-        plan.append::<ExpiryRecord>(expiry_key(deadline, plan.seq()), &expiry_entry(row));
+        plan.enlist::<ExpiryRecord>(expiry_key(deadline, plan.seq()), row);
     }
     let record = KeyRecord {
         state: KeyState::Done { outcome },

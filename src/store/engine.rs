@@ -98,8 +98,8 @@ impl Engine {
 
 /// Writes the rows of one table in the order of their keys, and keeps its accumulator.
 fn apply(txn: &WriteTransaction, table: Table, rows: &Overlay, head: &mut Head) -> Result<()> {
-    let appended: Vec<_> = rows.appended().filter(|(of, _, _)| *of == table).collect();
-    let Some(rows) = rows.rows_of(table).filter(|rows| !rows.is_empty() || !appended.is_empty())
+    let lists: Vec<_> = rows.lists().filter(|(of, _, _)| *of == table).collect();
+    let Some(rows) = rows.rows_of(table).filter(|rows| !rows.is_empty() || !lists.is_empty())
     else {
         return Ok(());
     };
@@ -113,7 +113,7 @@ fn apply(txn: &WriteTransaction, table: Table, rows: &Overlay, head: &mut Head) 
             backing_off.tell(applied.run_behind(&mut open, key, &mut rows)?);
         }
     }
-    for (_, key, row) in &appended {
+    for (_, key, row) in &lists {
         applied.write(&mut open, key, Some(row))?;
     }
     head.set_sum(table, applied.sum);

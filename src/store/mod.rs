@@ -40,5 +40,5 @@ pub(crate) use integrity::Sum;
 pub(crate) use plan::Plan;
 pub(crate) use rebuild::{Rebuild, rebuild};
 
-pub(crate) use snapshot::{Read, appended_of, frame_of, row_name};
+pub(crate) use snapshot::{Read, frame_of, list_of, row_name};
 pub(crate) use tables::{META_HEAD, Record, Table};

@@ -13,7 +13,7 @@ use super::tables::{Record, Table};
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{ExternalId, IntentId, StoreId};
-use crate::record::{EncodeError, Header, encode, seal};
+use crate::record::{EncodeError, Header, KeyList, encode, seal};
 use crate::seq::{CommitSeq, Epoch, Incarnation};
 
 /// How much memory a group gets for the rows of a table before the first of them comes.
@@ -25,9 +25,9 @@ const KEEP_BYTES_MAX: usize = 64 << 10;
 #[derive(Debug, Default)]
 pub(crate) struct Overlay {
     tables: [Rows; Table::ALL.len()],
-    /// Payloads that grow while a group is open, and become rows when it closes.
-    appends: BTreeMap<(Table, Vec<u8>), (Header, Vec<u8>)>,
-    appended_bytes: usize,
+    /// Lists of keys that grow while a group is open, and become rows when it closes.
+    lists: BTreeMap<(Table, Vec<u8>), (Header, KeyList)>,
+    listed_bytes: usize,
     rows: usize,
     puts: usize,
 }
@@ -61,16 +61,16 @@ impl Overlay {
 
     /// About how much memory its rows take, in bytes.
     pub(super) fn bytes(&self) -> usize {
-        self.appended_bytes + self.tables.iter().map(Rows::bytes).sum::<usize>()
+        self.listed_bytes + self.tables.iter().map(Rows::bytes).sum::<usize>()
     }
 
-    fn append(&mut self, table: Table, key: Vec<u8>, header: Header, bytes: &[u8]) {
-        self.appended_bytes += bytes.len();
-        self.appends.entry((table, key)).or_insert_with(|| (header, Vec::new())).1.extend(bytes);
+    /// The list of this row, to be added to.
+    fn list(&mut self, row: (Table, Vec<u8>), header: Header) -> &mut KeyList {
+        &mut self.lists.entry(row).or_insert_with(|| (header, KeyList::default())).1
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.rows == 0 && self.appends.is_empty()
+        self.rows == 0 && self.lists.is_empty()
     }
 
     /// Takes over what a whole plan wrote.
@@ -80,8 +80,9 @@ impl Overlay {
                 self.set(table, key, value);
             }
         }
-        for ((table, key), (header, bytes)) in std::mem::take(&mut plan.appends) {
-            self.append(table, key, header, &bytes);
+        for (row, (header, keys)) in std::mem::take(&mut plan.lists) {
+            self.listed_bytes += keys.len_bytes();
+            self.list(row, header).append(&keys);
         }
     }
 
@@ -92,14 +93,14 @@ impl Overlay {
             return;
         }
         self.tables.iter_mut().filter(|rows| !rows.is_empty()).for_each(Rows::clear);
-        self.appends.clear();
-        (self.appended_bytes, self.rows, self.puts) = (0, 0, 0);
+        self.lists.clear();
+        (self.listed_bytes, self.rows, self.puts) = (0, 0, 0);
     }
 
-    /// The appended payloads as rows, once the group is closed.
-    pub(super) fn appended(&self) -> impl Iterator<Item = (Table, &[u8], Vec<u8>)> {
-        self.appends.iter().map(|((table, key), (header, payload))| {
-            (*table, key.as_slice(), seal(table.id(), key, *header, payload))
+    /// The lists as rows, once the group is closed.
+    pub(super) fn lists(&self) -> impl Iterator<Item = (Table, &[u8], Vec<u8>)> {
+        self.lists.iter().map(|((table, key), (header, keys))| {
+            (*table, key.as_slice(), seal(table.id(), key, *header, &keys.pack()))
         })
     }
 
@@ -188,9 +189,9 @@ impl Plan<'_> {
     }
 
     /// Notes down when the first of the keys expires, so that nobody looks before. What the groups
-    /// under way have appended cannot be seen yet: then nothing is known.
+    /// under way have listed cannot be seen yet: then nothing is known.
     pub(crate) fn nothing_due_before(&mut self, first: Timestamp) {
-        if self.layers().all(|(_, layer)| layer.appends.is_empty()) {
+        if self.layers().all(|(_, layer)| layer.lists.is_empty()) {
             self.first_due = first;
         }
     }
@@ -253,10 +254,17 @@ impl Plan<'_> {
         self.write(table, key, Some(row))
     }
 
-    /// Adds bytes to a row that only this group writes.
-    pub(crate) fn append<T: Record>(&mut self, key: Vec<u8>, bytes: &[u8]) {
+    /// Adds a key to the list in a row that only this group writes.
+    pub(crate) fn enlist<T: Record>(&mut self, row: Vec<u8>, key: &[u8]) {
         self.touched(T::TABLE);
-        self.writes.append(T::TABLE, key, Header::own(T::VERSION), bytes);
+        self.writes.listed_bytes += key.len();
+        self.writes.list((T::TABLE, row), Header::own(T::VERSION)).push(key);
+    }
+
+    /// Writes a whole list.
+    pub(crate) fn put_list<T: Record>(&mut self, row: &[u8], keys: &KeyList) -> Result<()> {
+        let sealed = seal(T::TABLE.id(), row, Header::own(T::VERSION), &keys.pack());
+        self.write(T::TABLE, row, Some(&sealed))
     }
 
     /// Refuses a value of the user's that is too large.
