@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! keys    [settled u8][kind u8][length u8][run or scope][key]      0 open, 1 settled; 0 step, 1 claim
-//! expiry  [deadline, in seconds, u64 BE][commit sequence u64 BE]   value: the keys, sorted and front-coded
+//! expiry  [deadline in ms, rounded up to 100, u64 BE][commit sequence u64 BE]   value: the keys, sorted and front-coded
 //! ```
 //!
 //! Open claims stand in front, so that opening a store finds what is in doubt without walking the
@@ -214,7 +214,7 @@ pub(crate) fn claim_of_key(row: &[u8]) -> Option<(Scope, &[u8])> {
     Some((Scope::new(scope).ok()?, key))
 }
 
-/// The keys that fall due in one second and were settled in one commit.
+/// The keys that fall due in one tick and were settled in one commit.
 ///
 /// Its payload is no encoded value but a packed list of keys.
 #[derive(Debug, Serialize, Deserialize)]
@@ -224,25 +224,28 @@ impl Record for ExpiryRecord {
     const TABLE: Table = Table::Expiry;
 }
 
+/// Keys of one commit that fall due within so long stand in one row, in ms.
+const EXPIRY_TICK_MS: u64 = 100;
+
 /// The row in which a key with this deadline is listed: rounded up, so nothing expires early.
 pub(crate) fn expiry_key(deadline: Timestamp, seq: CommitSeq) -> Vec<u8> {
-    [expiry_second(deadline).to_be_bytes(), seq.get().to_be_bytes()].concat()
+    [expiry_tick(deadline).as_ms().to_be_bytes(), seq.get().to_be_bytes()].concat()
 }
 
 /// The row of an index that was made anew: in front of all commits.
-pub(crate) fn expiry_key_of_second(second: u64) -> Vec<u8> {
-    [second.to_be_bytes(), [0; 8]].concat()
+pub(crate) fn expiry_key_of_tick(tick: Timestamp) -> Vec<u8> {
+    [tick.as_ms().to_be_bytes(), [0; 8]].concat()
 }
 
-/// The whole second, since 1970, at whose beginning a deadline is over.
-pub(crate) fn expiry_second(deadline: Timestamp) -> u64 {
-    deadline.as_ms().div_ceil(1000)
+/// The tick on or after a deadline.
+pub(crate) fn expiry_tick(deadline: Timestamp) -> Timestamp {
+    let ticks = deadline.as_ms().div_ceil(EXPIRY_TICK_MS);
+    Timestamp::from_ms(ticks.saturating_mul(EXPIRY_TICK_MS))
 }
 
 /// The moment at which everything in an expiry row has fallen due.
 pub(crate) fn expiry_due(row: &[u8]) -> Option<Timestamp> {
-    let second = u64::from_be_bytes(*row.first_chunk::<8>()?);
-    Some(Timestamp::from_ms(second.saturating_mul(1000)))
+    Some(Timestamp::from_ms(u64::from_be_bytes(*row.first_chunk::<8>()?)))
 }
 
 #[cfg(test)]
@@ -294,9 +297,9 @@ mod tests {
     }
 
     #[test]
-    fn a_key_is_due_when_its_whole_second_is_over() {
+    fn a_key_is_due_when_its_tick_is_over() {
         let row = expiry_key(Timestamp::from_ms(1_001), CommitSeq::new(9));
-        assert_eq!(expiry_due(&row), Some(Timestamp::from_ms(2_000)));
+        assert_eq!(expiry_due(&row), Some(Timestamp::from_ms(1_100)));
     }
 
     #[test]

@@ -24,7 +24,7 @@ pub(crate) use intent::{
 };
 pub(crate) use key::{
     Event as KeyEvent, ExpiryRecord, KeyRecord, KeyState, OPEN_CLAIMS, claim_of_key, expiry_due,
-    expiry_key, expiry_key_of_second, expiry_second, next as next_key_state, open_claim_key,
+    expiry_key, expiry_key_of_tick, expiry_tick, next as next_key_state, open_claim_key,
     settled_claim_key, step_key,
 };
 pub(crate) use quarantine::{QuarantineRecord, quarantine_key};

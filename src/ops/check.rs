@@ -3,7 +3,7 @@
 use crate::error::Result;
 use crate::ledger::{
     AuditRecord, ExpiryRecord, IntentRecord, KeyRecord, KeyState, OPEN_CLAIMS, OUTSTANDING,
-    QuarantineRecord, RowRecord, RunRecord, SchemaRecord, expiry_due, expiry_second, intent_of_key,
+    QuarantineRecord, RowRecord, RunRecord, SchemaRecord, expiry_due, expiry_tick, intent_of_key,
 };
 use crate::store::{Read, Sum, Table, frame_of, list_of};
 
@@ -76,15 +76,15 @@ impl ExpiryIndex {
             Table::Keys => {
                 let record = rows.parse::<KeyRecord>(key, bytes).ok();
                 if let Some(deadline) = record.and_then(|record| record.deadline) {
-                    let second = expiry_second(deadline).to_be_bytes();
-                    self.keys.add(Table::Expiry, key, &second);
+                    let tick = expiry_tick(deadline).as_ms().to_be_bytes();
+                    self.keys.add(Table::Expiry, key, &tick);
                 }
             }
             Table::Expiry => {
                 let Ok(keys) = list_of::<ExpiryRecord>(key, bytes) else { return };
-                let second = key.get(..8).unwrap_or_default();
+                let tick = key.get(..8).unwrap_or_default();
                 for listed in keys.flatten() {
-                    self.listed.add(Table::Expiry, &listed, second);
+                    self.listed.add(Table::Expiry, &listed, tick);
                 }
             }
             _ => {}

@@ -10,7 +10,7 @@ use super::verify::{Verification, look};
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
 use crate::ledger::{
-    ExpiryRecord, KeyRecord, QuarantineRecord, expiry_key_of_second, expiry_second, quarantine_key,
+    ExpiryRecord, KeyRecord, QuarantineRecord, expiry_key_of_tick, expiry_tick, quarantine_key,
 };
 use crate::record::{Bytes, KeyList};
 use crate::store::{Inspection, Options, Read, Rebuild, Table, rebuild};
@@ -129,7 +129,7 @@ struct Work<'a> {
     quarantined: u64,
     now: Timestamp,
     /// The expiry index as the keys give it.
-    expiry: BTreeMap<u64, KeyList>,
+    expiry: BTreeMap<Timestamp, KeyList>,
 }
 
 impl Work<'_> {
@@ -146,8 +146,8 @@ impl Work<'_> {
             });
             outcome?;
         }
-        for (second, keys) in std::mem::take(&mut self.expiry) {
-            self.new.put_payload::<ExpiryRecord>(&expiry_key_of_second(second), &keys.pack())?;
+        for (tick, keys) in std::mem::take(&mut self.expiry) {
+            self.new.put_payload::<ExpiryRecord>(&expiry_key_of_tick(tick), &keys.pack())?;
         }
         Ok(())
     }
@@ -160,7 +160,7 @@ impl Work<'_> {
         if table == Table::Keys
             && let Some(deadline) = rows.parse::<KeyRecord>(key, bytes)?.deadline
         {
-            self.expiry.entry(expiry_second(deadline)).or_default().push(key);
+            self.expiry.entry(expiry_tick(deadline)).or_default().push(key);
         }
         self.new.copy(table, key, bytes)
     }

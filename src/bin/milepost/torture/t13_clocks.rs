@@ -56,8 +56,8 @@ impl Cases for Times {
 }
 
 const T0_MS: u64 = 1_700_000_000_000;
-const SECOND_MS: u64 = 1_000;
-const HOUR_MS: u64 = 3_600 * SECOND_MS;
+const TICK_MS: u64 = 100;
+const HOUR_MS: u64 = 3_600 * TICK_MS;
 const DAY_MS: u64 = 24 * HOUR_MS;
 const FAR_MS: u64 = 400 * DAY_MS;
 const SCOPE: &str = "calls";
@@ -147,7 +147,7 @@ impl Life {
     }
 
     fn ask_for_something_new(&mut self, rng: &mut Rng) -> Result<(), Outcome> {
-        let ttls = [5 * SECOND_MS, HOUR_MS, 3 * DAY_MS];
+        let ttls = [5 * TICK_MS, HOUR_MS, 3 * DAY_MS];
         let ttl_ms = ttls.get(usize::try_from(rng.below(4)).unwrap_or_default()).copied();
         let issued_ms = match rng.below(3) {
             0 => None,
@@ -267,18 +267,18 @@ impl Life {
     }
 
     /// Whether something else that was asked for then may have been forgotten by now. The horizon is
-    /// rounded up to whole seconds.
+    /// rounded up to tenths of a second.
     fn may_be_beyond(&self, request: &Request) -> bool {
         let (Some(issued_ms), Some(ttl_ms)) = (request.issued_ms, request.ttl_ms) else {
             return false;
         };
-        issued_ms + ttl_ms <= self.belief.high_ms + SECOND_MS
+        issued_ms + ttl_ms <= self.belief.high_ms + TICK_MS
     }
 
     /// True time, and the clock with it.
     fn pass(&mut self, rng: &mut Rng) {
         let by_ms = match rng.below(4) {
-            0 => rng.below(10 * SECOND_MS),
+            0 => rng.below(10 * TICK_MS),
             1 => rng.below(2 * HOUR_MS),
             2 => rng.below(DAY_MS),
             _ => rng.below(4 * DAY_MS),
