@@ -320,7 +320,7 @@ pub(crate) fn house() -> &'static [Source] {
     })
 }
 
-/// Folders that git does not track; see `.gitignore`.
+/// What git does not track; see `.gitignore`. In a worktree `.git` is a file.
 const UNTRACKED: &[&str] = &[".git", "target", "corpus", "artifacts"];
 
 fn collect(folder: &Path, prefix: &str, files: &mut Vec<Source>) {
@@ -330,10 +330,12 @@ fn collect(folder: &Path, prefix: &str, files: &mut Vec<Source>) {
     for entry in entries {
         let name = entry.file_name().to_string_lossy().into_owned();
         let path = format!("{prefix}{name}");
-        let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
-        if is_folder && !UNTRACKED.contains(&name.as_str()) {
+        if UNTRACKED.contains(&name.as_str()) {
+            continue;
+        }
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
             collect(&entry.path(), &format!("{path}/"), files);
-        } else if !is_folder && let Ok(text) = fs::read_to_string(entry.path()) {
+        } else if let Ok(text) = fs::read_to_string(entry.path()) {
             files.push(Source::new(path, text));
         }
     }
