@@ -5,7 +5,7 @@
 //!      0      2  magic            "MP"
 //!      2      1  frame version    1
 //!      3      1  codec            1 bincode 2, 3 raw bytes, 4 JSON
-//!      4      1  flags            0
+//!      4      1  flags            0; any bit of a newer program's says how to read the rest
 //!      5      4  schema id        0 for the store's own records
 //!      9      4  schema version
 //!     13      4  payload length
@@ -26,6 +26,7 @@ pub(crate) const CODEC_BINCODE: u8 = 1;
 
 const MAGIC: [u8; 2] = *b"MP";
 const VERSION: u8 = 1;
+const FLAGS: u8 = 0;
 const CRC_OFFSET: usize = 17;
 
 /// What the header says beside the payload.
@@ -61,6 +62,8 @@ pub(crate) enum FrameError {
     Magic,
     #[error("the record's frame version is {0}, this program knows {VERSION}")]
     Newer(u8),
+    #[error("the record's flags are {0:#04x}, this program knows none of them")]
+    Flagged(u8),
     #[error("the record says its payload has {said} bytes, it has {has}")]
     Length { said: usize, has: usize },
     #[error("the record's checksum is {said:08x}, its bytes give {has:08x}")]
@@ -76,7 +79,7 @@ pub(crate) fn seal(table: u8, key: &[u8], header: Header, payload: &[u8]) -> Vec
     let len = payload.len() as u32;
     let mut out = Vec::with_capacity(FRAME_BYTES + payload.len());
     out.extend_from_slice(&MAGIC);
-    out.extend_from_slice(&[VERSION, header.codec, 0]);
+    out.extend_from_slice(&[VERSION, header.codec, FLAGS]);
     out.extend_from_slice(&header.schema_id.to_le_bytes());
     out.extend_from_slice(&header.schema_version.to_le_bytes());
     out.extend_from_slice(&len.to_le_bytes());
@@ -87,7 +90,7 @@ pub(crate) fn seal(table: u8, key: &[u8], header: Header, payload: &[u8]) -> Vec
 }
 
 /// Proves the bytes found at the row `key` of the table `table`, cheapest check first: length
-/// against the limit, magic, version, length of the payload, checksum.
+/// against the limit, magic, length of the payload, checksum, version, flags.
 pub(crate) fn open<'a>(
     table: u8,
     key: &[u8],
@@ -104,7 +107,7 @@ pub(crate) fn open<'a>(
     if fields.take::<2>() != MAGIC {
         return Err(FrameError::Magic);
     }
-    let [version, codec, _flags] = fields.take();
+    let [version, codec, flags] = fields.take();
     let schema_id = u32::from_le_bytes(fields.take());
     let schema_version = u32::from_le_bytes(fields.take());
     let said_len = u32::from_le_bytes(fields.take()) as usize;
@@ -116,9 +119,12 @@ pub(crate) fn open<'a>(
     if said != has {
         return Err(FrameError::Checksum { said, has });
     }
-    // After the checksum: a flipped version byte is damage, not a newer program.
+    // After the checksum: a flipped version or flag is damage, not a newer program.
     if version != VERSION {
         return Err(FrameError::Newer(version));
+    }
+    if flags != FLAGS {
+        return Err(FrameError::Flagged(flags));
     }
     Ok(Frame { header: Header { codec, schema_id, schema_version }, payload })
 }
@@ -208,5 +214,17 @@ mod tests {
         let crc = checksum(5, b"key", &newer[..CRC_OFFSET], b"payload");
         newer[CRC_OFFSET..FRAME_BYTES].copy_from_slice(&crc.to_le_bytes());
         assert_eq!(open(5, b"key", &newer, 100), Err(FrameError::Newer(2)));
+    }
+
+    #[test]
+    fn a_flag_that_this_program_does_not_know_is_a_newer_frame() {
+        for bit in 0..8 {
+            let mut newer = sealed();
+            newer[4] = 1 << bit;
+            assert!(matches!(open(5, b"key", &newer, 100), Err(FrameError::Checksum { .. })));
+            let crc = checksum(5, b"key", &newer[..CRC_OFFSET], b"payload");
+            newer[CRC_OFFSET..FRAME_BYTES].copy_from_slice(&crc.to_le_bytes());
+            assert_eq!(open(5, b"key", &newer, 100), Err(FrameError::Flagged(1 << bit)));
+        }
     }
 }

@@ -85,7 +85,7 @@ pub(crate) fn frame_of<'a>(
                 row_name(table, key)
             ),
         ),
-        FrameError::Newer(_) => too_new(table, key, &error.to_string()),
+        FrameError::Newer(_) | FrameError::Flagged(_) => too_new(table, key, &error.to_string()),
         error => unreadable(table, key, &error.to_string()),
     })?;
     Ok((frame.header, frame.payload))
