@@ -1,17 +1,26 @@
 //! What a row must be, table by table: its frame, its layout, and that it stands where it belongs.
 
-use crate::error::Result;
+use crate::error::{ErrorKind, Result};
 use crate::ledger::{
     AuditRecord, ExpiryRecord, IntentRecord, KeyRecord, KeyState, OPEN_CLAIMS, OUTSTANDING,
     QuarantineRecord, RowRecord, RunRecord, SchemaRecord, expiry_due, expiry_tick, intent_of_key,
 };
 use crate::store::{Read, Sum, Table, frame_of, list_of};
 
-/// Why a row is not what the store wrote; `None` if it is.
-pub(super) fn fault_of(rows: &impl Read, table: Table, key: &[u8], bytes: &[u8]) -> Option<String> {
+/// Why this program cannot vouch for a row.
+pub(super) enum Fault {
+    /// It is not what the store wrote.
+    Damaged(String),
+    /// A newer program wrote it: whether it is whole, only that one can tell.
+    Newer(String),
+}
+
+/// What is wrong with a row; `None` if it is what the store wrote.
+pub(super) fn fault_of(rows: &impl Read, table: Table, key: &[u8], bytes: &[u8]) -> Option<Fault> {
     match check(rows, table, key, bytes) {
-        Ok(fault) => fault,
-        Err(error) => Some(error.to_string()),
+        Ok(fault) => fault.map(Fault::Damaged),
+        Err(error) if error.kind() == ErrorKind::TooNew => Some(Fault::Newer(error.to_string())),
+        Err(error) => Some(Fault::Damaged(error.to_string())),
     }
 }
 

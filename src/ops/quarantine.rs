@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::check::fault_of;
+use super::check::{Fault, fault_of};
 use super::stand_in::{is_stand_in, stand_in_place};
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
@@ -73,8 +73,9 @@ impl Quarantine {
     /// after an upgrade, or when it was quarantined by mistake.
     ///
     /// # Errors
-    /// `NotFound`; `Damaged` if its bytes are still not what was written; `Conflict` if something
-    /// has been written in its place since; and those of a commit.
+    /// `NotFound`; `Damaged` if its bytes are still not what was written; `TooNew` if a newer program
+    /// wrote them; `Conflict` if something has been written in its place since; and those of a
+    /// commit.
     pub fn restore(&self, number: u64) -> Result<()> {
         self.store.commit(|plan| {
             let QuarantineRecord { table, key, bytes, .. } = find(plan, number)?;
@@ -85,8 +86,12 @@ impl Quarantine {
                     format!("number {number} comes from table {table}, unknown to this program"),
                 )
             })?;
-            if let Some(fault) = fault_of(plan, table, &key, &bytes) {
-                return Err(Error::damaged(format!("it still cannot be read: {fault}")));
+            match fault_of(plan, table, &key, &bytes) {
+                Some(Fault::Damaged(why)) => {
+                    return Err(Error::damaged(format!("it still cannot be read: {why}")));
+                }
+                Some(Fault::Newer(why)) => return Err(Error::new(ErrorKind::TooNew, why)),
+                None => {}
             }
             clear_place(plan, table, &key, number)?;
             plan.put_raw(table, &key, &bytes)?;

@@ -4,11 +4,11 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::check::fault_of;
+use super::check::{Fault, fault_of};
 use super::stand_in::{StandIn, stand_in, stand_in_place};
 use super::verify::{Verification, look};
 use crate::clock::Timestamp;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::ledger::{
     ExpiryRecord, KeyRecord, QuarantineRecord, expiry_key_of_tick, expiry_tick, quarantine_key,
 };
@@ -70,7 +70,8 @@ pub struct Repair {
 ///
 /// # Errors
 /// `NotFound`, `Invalid` or `Locked`, as for opening it; `Damaged` if nothing of it can be read, or
-/// rows are missing and that was not accepted; `Io` or `NoSpace`. Nothing was changed then.
+/// rows are missing and that was not accepted; `TooNew` if a newer program wrote any of it: what that
+/// one can read must not be put aside; `Io` or `NoSpace`. Nothing was changed then.
 pub fn repair(path: impl AsRef<Path>, options: &RepairOptions) -> Result<Repair> {
     let inspection = Inspection::of_path(path.as_ref(), &options.options)?;
     let found = look(&inspection);
@@ -83,6 +84,9 @@ pub fn repair(path: impl AsRef<Path>, options: &RepairOptions) -> Result<Repair>
             path.as_ref().display(),
             found.pages.as_deref().unwrap_or("no reason given")
         )));
+    }
+    if let Some(newer) = found.newer() {
+        return Err(too_new(&newer));
     }
     if let (Some(lost), false) = (&found.lost_commits, options.accept_missing_rows) {
         return Err(Error::damaged(lost.clone()));
@@ -114,6 +118,13 @@ pub fn repair(path: impl AsRef<Path>, options: &RepairOptions) -> Result<Repair>
         Ok(())
     })?;
     Ok(Repair { found, quarantined, missing: missing.unwrap_or(0), kept: Some(kept) })
+}
+
+fn too_new(what: &str) -> Error {
+    Error::new(
+        ErrorKind::TooNew,
+        format!("{what}: upgrade this one, and repair the store with that. Nothing was changed"),
+    )
 }
 
 /// How many rows are missing; `None` if nobody can say. The expiry index is made anew, so what is
@@ -154,8 +165,10 @@ impl Work<'_> {
 
     fn see_to(&mut self, table: Table, key: &[u8], bytes: &[u8]) -> Result<()> {
         let Some(rows) = self.inspection.rows() else { return Ok(()) };
-        if let Some(reason) = fault_of(rows, table, key, bytes) {
-            return self.quarantine(table, key, bytes, reason);
+        match fault_of(rows, table, key, bytes) {
+            Some(Fault::Damaged(reason)) => return self.quarantine(table, key, bytes, reason),
+            Some(Fault::Newer(why)) => return Err(too_new(&why)),
+            None => {}
         }
         if table == Table::Keys
             && let Some(deadline) = rows.parse::<KeyRecord>(key, bytes)?.deadline

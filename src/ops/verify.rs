@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::Path;
 
-use super::check::{ExpiryIndex, fault_of};
+use super::check::{ExpiryIndex, Fault, fault_of};
 use crate::error::Result;
 use crate::store::{Inspection, META_HEAD, Options, Store, Sum, Table, row_name};
 
@@ -19,6 +19,8 @@ pub struct Verification {
     /// That the newest commits are missing, although they were acknowledged; known after a kill, not
     /// after a power cut.
     pub lost_commits: Option<String>,
+    /// That a newer program wrote the store, so that only that one can tell how it is.
+    pub newer: Option<String>,
     /// Whether the head row, which carries the accumulators, could be read.
     pub head_readable: bool,
     /// Each table.
@@ -44,6 +46,8 @@ pub struct TableCheck {
     pub damaged_rows: u64,
     /// The first hundred of them.
     pub damaged: Vec<DamagedRow>,
+    /// How many rows a newer program wrote: whether they are whole, only that one can tell.
+    pub newer_rows: u64,
     /// Why part of the table could not be reached, if so.
     pub unreachable: Option<String>,
 }
@@ -81,11 +85,19 @@ impl Store {
 }
 
 impl Verification {
+    /// What of it a newer program wrote, if anything.
+    pub(super) fn newer(&self) -> Option<String> {
+        let rows: u64 = self.tables.iter().map(|table| table.newer_rows).sum();
+        let rows = (rows > 0).then(|| format!("{rows} rows were written by a newer program"));
+        self.newer.clone().or(rows)
+    }
+
     /// Whether nothing is wrong.
     #[must_use]
     pub fn is_sound(&self) -> bool {
         self.pages.is_none()
             && self.lost_commits.is_none()
+            && self.newer.is_none()
             && self.head_readable
             && self.indexes.is_empty()
             && self.tables.iter().all(TableCheck::is_sound)
@@ -96,7 +108,10 @@ impl TableCheck {
     /// Whether nothing is wrong with this table.
     #[must_use]
     pub fn is_sound(&self) -> bool {
-        self.sum_matches && self.damaged_rows == 0 && self.unreachable.is_none()
+        self.sum_matches
+            && self.damaged_rows == 0
+            && self.newer_rows == 0
+            && self.unreachable.is_none()
     }
 
     /// How many rows there should be and are not.
@@ -114,6 +129,7 @@ pub(super) fn look(inspection: &Inspection) -> Verification {
     Verification {
         pages: inspection.pages.clone(),
         lost_commits: inspection.lost.clone(),
+        newer: inspection.newer.clone(),
         head_readable: inspection.expected(Table::Meta).is_some(),
         tables,
         indexes: index.fault().into_iter().collect(),
@@ -123,7 +139,7 @@ pub(super) fn look(inspection: &Inspection) -> Verification {
 fn look_at(inspection: &Inspection, table: Table, index: &mut ExpiryIndex) -> TableCheck {
     let mut found = Sum::default();
     let mut damaged = Vec::new();
-    let mut damaged_rows = 0;
+    let (mut damaged_rows, mut newer_rows) = (0, 0);
     let unreachable = inspection.walk(table, |key, bytes| {
         if !(table == Table::Meta && key == META_HEAD) {
             found.add(table, key, bytes);
@@ -131,7 +147,8 @@ fn look_at(inspection: &Inspection, table: Table, index: &mut ExpiryIndex) -> Ta
         let Some(rows) = inspection.rows() else { return };
         match fault_of(rows, table, key, bytes) {
             None => index.take_in(rows, table, key, bytes),
-            Some(reason) => {
+            Some(Fault::Newer(_)) => newer_rows += 1,
+            Some(Fault::Damaged(reason)) => {
                 damaged_rows += 1;
                 if damaged.len() < NAMED {
                     damaged.push(DamagedRow { row: row_name(table, key), reason });
@@ -147,6 +164,7 @@ fn look_at(inspection: &Inspection, table: Table, index: &mut ExpiryIndex) -> Ta
         sum_matches: expected == Some(found),
         damaged_rows,
         damaged,
+        newer_rows,
         unreachable: if inspection.is_readable() {
             unreachable
         } else {
@@ -167,17 +185,21 @@ impl fmt::Display for Verification {
         if let Some(lost) = &self.lost_commits {
             writeln!(f, "commits: {lost}")?;
         }
+        if let Some(newer) = &self.newer {
+            writeln!(f, "{newer}")?;
+        }
         if !self.head_readable {
             writeln!(f, "the head row, which carries the accumulators, cannot be read")?;
         }
         for table in self.tables.iter().filter(|table| !table.is_sound()) {
             writeln!(
                 f,
-                "{}: {} rows, {} damaged, {} missing{}",
+                "{}: {} rows, {} damaged, {} missing, {} of a newer program{}",
                 table.name,
                 table.rows,
                 table.damaged_rows,
                 table.missing_rows(),
+                table.newer_rows,
                 if table.sum_matches { "" } else { ", not the sum that was committed" }
             )?;
             for row in &table.damaged {

@@ -52,6 +52,13 @@ pub(crate) enum DecodeError {
     Other { name: &'static str },
 }
 
+impl DecodeError {
+    /// Whether a newer program wrote the bytes, rather than one with another type.
+    pub(crate) fn is_newer(&self) -> bool {
+        matches!(self, Self::Codec(_))
+    }
+}
+
 /// The canonical bytes of `value`: equal values give equal bytes.
 pub(crate) fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, EncodeError> {
     writing(value).map(|writing| writing.bytes)

@@ -10,7 +10,7 @@ mod key_list;
 mod name;
 mod payload;
 
-pub(crate) use codec::{Bytes, EncodeError, PAYLOAD_BYTES_MAX, decode, encode};
+pub(crate) use codec::{Bytes, DecodeError, EncodeError, PAYLOAD_BYTES_MAX, decode, encode};
 pub(crate) use frame::{CODEC_BINCODE, FrameError, Header, open as open_frame, seal};
 pub(crate) use key_list::{KeyList, unpack};
 pub(crate) use name::{named, unnamed};

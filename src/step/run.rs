@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use super::done::Done;
 use super::expire::forget_expired;
 use super::seen::{refuse_beyond_horizon, repeated, settle_key};
-use super::tx::{Tx, check_key, row_value, store_value, unstorable};
+use super::tx::{Tx, check_key, row_value, store_value, too_new, unstorable};
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::RunName;
@@ -68,6 +68,9 @@ where
         check_schema(&schema, S::NAME, S::VERSION)
             .map_err(|error| error.context(format!("the run \"{name}\"")))?;
         let state = record.state.value::<S>().map_err(|error| {
+            if error.is_newer() {
+                return too_new(&format!("the state of the run \"{name}\""), error);
+            }
             Error::new(
                 ErrorKind::SchemaMismatch,
                 format!(

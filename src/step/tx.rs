@@ -11,7 +11,7 @@ use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{Fingerprint, IntentId, RunName, Topic};
 use crate::ledger::{IntentRecord, RowRecord, Stage, intent_key, row_key};
-use crate::record::{EncodeError, Payload};
+use crate::record::{DecodeError, EncodeError, Payload};
 use crate::seq::Epoch;
 use crate::store::{Plan, Read, Table, row_name};
 
@@ -172,12 +172,26 @@ pub(super) fn typed<T: Serialize + DeserializeOwned>(
     what: impl FnOnce() -> String,
 ) -> Result<T> {
     payload.value_of_type().map_err(|error| {
+        if error.is_newer() {
+            return too_new(&what(), error);
+        }
         Error::new(
             ErrorKind::SchemaMismatch,
             format!("{} was written as another type: {error}. Nothing was changed", what()),
         )
         .with_source(error)
     })
+}
+
+/// A stored value that only a newer program can read.
+pub(super) fn too_new(what: &str, error: DecodeError) -> Error {
+    Error::new(
+        ErrorKind::TooNew,
+        format!(
+            "{what} was written by a newer program: {error}. Upgrade this one; nothing was changed"
+        ),
+    )
+    .with_source(error)
 }
 
 /// The value of a row of the user's own.

@@ -3,8 +3,10 @@
 use serde::{Deserialize, Serialize};
 
 use super::integrity::Sum;
-use super::tables::{Record, Table};
+use super::snapshot::Read;
+use super::tables::{META_HEAD, Record, Table};
 use crate::clock::Timestamp;
+use crate::error::{Error, ErrorKind, Result};
 use crate::id::StoreId;
 use crate::seq::{CommitSeq, Epoch, Incarnation};
 
@@ -26,6 +28,32 @@ pub(super) struct Identity {
 
 impl Record for Identity {
     const TABLE: Table = Table::Meta;
+}
+
+/// Who the store is; `None` if nothing says so.
+///
+/// # Errors
+/// `TooNew` for a format that a newer program writes; those of reading a record.
+pub(super) fn read_identity(rows: &impl Read) -> Result<Option<Identity>> {
+    let identity = rows.record::<Identity>(META_IDENTITY)?;
+    match &identity {
+        Some(Identity { format, .. }) if *format > FORMAT => Err(Error::new(
+            ErrorKind::TooNew,
+            format!(
+                "the store has format {format}, this program knows {FORMAT}: upgrade it. Nothing \
+                 was changed"
+            ),
+        )),
+        _ => Ok(identity),
+    }
+}
+
+/// How far the store has come; `None` if nothing says so.
+///
+/// # Errors
+/// Those of reading a record.
+pub(super) fn read_head(rows: &impl Read) -> Result<Option<Head>> {
+    rows.record::<Head>(META_HEAD)
 }
 
 /// Written in every commit.

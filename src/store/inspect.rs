@@ -8,15 +8,15 @@ use super::backend::{Backend, Medium};
 use super::disk::Disk;
 use super::fault::Db;
 use super::handle::Store;
-use super::head::{Head, Identity, META_IDENTITY};
+use super::head::{Head, Identity, read_head, read_identity};
 use super::integrity::Sum;
 use super::lock::LockFile;
 use super::open::{check_header, look_into, open_redb, verify_pages};
 use super::options::Options;
 use super::shadow::Shadow;
-use super::snapshot::{Read, Snapshot};
-use super::tables::{META_HEAD, Table};
-use crate::error::{Error, Result};
+use super::snapshot::Snapshot;
+use super::tables::Table;
+use crate::error::{Error, ErrorKind, Result};
 use crate::id::{ExternalId, IntentId};
 use crate::seq::Epoch;
 
@@ -26,6 +26,8 @@ pub(crate) struct Inspection {
     pub(crate) pages: Option<String>,
     /// That commits are missing which were acknowledged, if so.
     pub(crate) lost: Option<String>,
+    /// That a newer program wrote the store, if so.
+    pub(crate) newer: Option<String>,
     pub(super) identity: Option<Identity>,
     pub(super) head: Option<Head>,
     /// `None` if the file cannot even be opened.
@@ -66,6 +68,7 @@ impl Inspection {
         let mut inspection = Self {
             pages: None,
             lost: None,
+            newer: None,
             identity: None,
             head: None,
             rows: None,
@@ -86,8 +89,8 @@ impl Inspection {
         });
         match opened {
             Ok((db, rows)) => {
-                inspection.identity = rows.record(META_IDENTITY).ok().flatten();
-                inspection.head = rows.record(META_HEAD).ok().flatten();
+                inspection.identity = inspection.take_in(read_identity(&*rows));
+                inspection.head = inspection.take_in(read_head(&*rows));
                 inspection.rows = Some(rows);
                 inspection.db = Some(db);
             }
@@ -96,6 +99,16 @@ impl Inspection {
             }
         }
         Ok(inspection)
+    }
+
+    /// A row of the store's own header, if it can be read; notes down if it is of a newer program.
+    fn take_in<T>(&mut self, read: Result<Option<T>>) -> Option<T> {
+        if let Err(error) = &read
+            && error.kind() == ErrorKind::TooNew
+        {
+            self.newer.get_or_insert(error.to_string());
+        }
+        read.ok().flatten()
     }
 
     /// Whether rows can be read at all.

@@ -19,7 +19,8 @@ use super::fault::{Db, shielded, storage_error};
 use super::group::Committer;
 use super::handle::Store;
 use super::head::{
-    ClockMark, FORMAT, Head, Identity, META_IDENTITY, META_UNCLEAN, Unclean, unclean_key,
+    ClockMark, FORMAT, Head, Identity, META_IDENTITY, META_UNCLEAN, Unclean, read_head,
+    read_identity, unclean_key,
 };
 use super::lock::{LockFile, beside};
 use super::options::Options;
@@ -27,7 +28,7 @@ use super::place::{Anchor, Place, open_existing, private, sync_folder_of};
 use super::plan::Overlay;
 use super::shadow::{Gate, Shadow};
 use super::snapshot::{Read, Snapshot};
-use super::tables::{META_HEAD, Record, Table};
+use super::tables::{Record, Table};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::StoreId;
 use crate::record::{Header, encode, seal};
@@ -376,7 +377,7 @@ pub(super) fn verify_pages(disk: Arc<dyn Disk>) -> Result<()> {
 
 /// Reads who the store is and how far it has come, and refuses what this program cannot read.
 fn read_meta(rows: &Snapshot) -> Result<(Identity, Head)> {
-    let identity = rows.record::<Identity>(META_IDENTITY).map_err(|error| {
+    let identity = read_identity(rows).map_err(|error| {
         if error.to_string().contains("does not exist") {
             return Error::invalid("a redb file, but not a store of Milepost: check the path")
                 .with_source(error);
@@ -385,17 +386,7 @@ fn read_meta(rows: &Snapshot) -> Result<(Identity, Head)> {
     })?;
     let missing = || Error::damaged("the store's own header rows are missing: run `repair`");
     let identity = identity.ok_or_else(missing)?;
-    if identity.format > FORMAT {
-        return Err(Error::new(
-            ErrorKind::TooNew,
-            format!(
-                "the store has format {}, this program knows {FORMAT}: upgrade it. Nothing was \
-                 changed",
-                identity.format
-            ),
-        ));
-    }
-    Ok((identity, rows.record::<Head>(META_HEAD)?.ok_or_else(missing)?))
+    Ok((identity, read_head(rows)?.ok_or_else(missing)?))
 }
 
 /// The lock and the place of a store that is not to be opened for work, only looked into.

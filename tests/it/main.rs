@@ -28,6 +28,7 @@ mod fence;
 mod flips;
 mod golden;
 mod model;
+mod newer;
 mod ops;
 mod place;
 mod relay;
