@@ -48,14 +48,20 @@ counter! {
     Incarnation
 }
 
+/// No store counts so far: at a million a second it would take 290,000 years. A number that was read
+/// from a file is held against it, so that counting on from there never overflows.
+pub(crate) const COUNT_MAX: u64 = 1 << 63;
+
 impl CommitSeq {
+    /// The next number; stays at the largest rather than wrap.
     pub(crate) const fn next(self) -> Self {
-        Self(self.0 + 1)
+        Self(self.0.saturating_add(1))
     }
 }
 
 impl Epoch {
+    /// The next number; stays at the largest rather than wrap.
     pub(crate) const fn next(self) -> Self {
-        Self(self.0 + 1)
+        Self(self.0.saturating_add(1))
     }
 }

@@ -131,7 +131,9 @@ fn too_new(what: &str) -> Error {
 /// missing of it does not count.
 fn missing_rows(found: &Verification) -> Option<u64> {
     let tables = found.tables.iter().filter(|table| table.name != Table::Expiry.name());
-    tables.map(|table| table.rows_expected.map(|_| table.missing_rows())).sum()
+    tables
+        .map(|table| table.rows_expected.map(|_| table.missing_rows()))
+        .try_fold(0u64, |all, missing| Some(all.saturating_add(missing?)))
 }
 
 struct Work<'a> {

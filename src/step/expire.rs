@@ -20,13 +20,16 @@ pub(super) fn forget_expired(plan: &mut Plan<'_>) -> Result<()> {
             plan.nothing_due_before(Timestamp::NEVER);
             return Ok(());
         };
-        let Some(at) = expiry_due(&row) else { return Ok(()) };
+        // The next one is the one right behind it, if this one has to stay.
+        from = [row.as_slice(), &[0]].concat();
+        let Some(at) = expiry_due(&row) else {
+            left -= 1;
+            continue;
+        };
         if at > plan.believed() {
             plan.nothing_due_before(at);
             return Ok(());
         }
-        // The next one is the one right behind it, if this one has to stay.
-        from = [row.as_slice(), &[0]].concat();
         let Ok(keys) = list_of::<ExpiryRecord>(&row, &bytes) else {
             left -= 1;
             continue;

@@ -136,12 +136,16 @@ fn schema_of(plan: &Plan<'_>, id: u32) -> Result<SchemaRecord> {
 fn schema_for<S: Versioned>(plan: &mut Plan<'_>) -> Result<u32> {
     let mut free = 1;
     for (key, row) in plan.scan(Table::Schemas, &[], &[], usize::MAX)? {
-        let id = key.as_slice().try_into().map_or(0, u32::from_be_bytes);
+        let damaged =
+            |why: &str| Error::damaged(format!("{} {why}", row_name(Table::Schemas, &key)));
+        let id: [u8; 4] =
+            key.as_slice().try_into().map_err(|_| damaged("has no schema's number"))?;
         let schema = plan.parse::<SchemaRecord>(&key, &row)?;
         if schema.name == S::NAME && schema.version == S::VERSION {
-            return Ok(id);
+            return Ok(u32::from_be_bytes(id));
         }
-        free = free.max(id.saturating_add(1));
+        let behind = u32::from_be_bytes(id).checked_add(1);
+        free = free.max(behind.ok_or_else(|| damaged("has a number that no store reaches"))?);
     }
     let schema =
         SchemaRecord { name: S::NAME.to_owned(), version: S::VERSION, first_seen: plan.now() };
@@ -367,7 +371,13 @@ where
         wants.write(plan)?;
         settle_key(plan, &row, key, store_value(plan, &outcome)?)?;
         self.position = position;
-        self.steps += 1;
+        self.steps = self.steps.checked_add(1).ok_or_else(|| {
+            Error::damaged(format!(
+                "the run \"{}\" has made {} steps, which no run can: its record is damaged. \
+                 Nothing was written",
+                self.name, self.steps
+            ))
+        })?;
         Ok(Done::Fresh(outcome))
     }
 

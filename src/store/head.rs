@@ -3,12 +3,12 @@
 use serde::{Deserialize, Serialize};
 
 use super::integrity::Sum;
-use super::snapshot::Read;
+use super::snapshot::{Read, unreadable};
 use super::tables::{META_HEAD, Record, Table};
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::StoreId;
-use crate::seq::{CommitSeq, Epoch, Incarnation};
+use crate::seq::{COUNT_MAX, CommitSeq, Epoch, Incarnation};
 
 /// The key of [`Identity`].
 pub(super) const META_IDENTITY: &[u8] = b"identity";
@@ -33,7 +33,8 @@ impl Record for Identity {
 /// Who the store is; `None` if nothing says so.
 ///
 /// # Errors
-/// `TooNew` for a format that a newer program writes; those of reading a record.
+/// `TooNew` for a format that a newer program writes, `Damaged` for one that nobody ever wrote; those
+/// of reading a record.
 pub(super) fn read_identity(rows: &impl Read) -> Result<Option<Identity>> {
     let identity = rows.record::<Identity>(META_IDENTITY)?;
     match &identity {
@@ -44,6 +45,9 @@ pub(super) fn read_identity(rows: &impl Read) -> Result<Option<Identity>> {
                  was changed"
             ),
         )),
+        Some(Identity { format: 0, .. }) => {
+            Err(unreadable(Table::Meta, META_IDENTITY, "there never was a format 0"))
+        }
         _ => Ok(identity),
     }
 }
@@ -51,9 +55,13 @@ pub(super) fn read_identity(rows: &impl Read) -> Result<Option<Identity>> {
 /// How far the store has come; `None` if nothing says so.
 ///
 /// # Errors
-/// Those of reading a record.
+/// `Damaged` for numbers that no store reaches; those of reading a record.
 pub(super) fn read_head(rows: &impl Read) -> Result<Option<Head>> {
-    rows.record::<Head>(META_HEAD)
+    let head = rows.record::<Head>(META_HEAD)?;
+    match head.as_ref().and_then(Head::fault) {
+        Some(fault) => Err(unreadable(Table::Meta, META_HEAD, &fault)),
+        None => Ok(head),
+    }
 }
 
 /// Written in every commit.
@@ -90,6 +98,19 @@ impl Head {
             horizon: Timestamp::default(),
             sums: Table::ALL.into_iter().map(|table| (table.id(), Sum::default())).collect(),
         }
+    }
+
+    /// Which of its numbers no store reaches. Whoever opens the store counts on from them, and a number
+    /// that wraps would be given out twice.
+    fn fault(&self) -> Option<String> {
+        let numbers = [
+            ("incarnation", self.incarnation.get()),
+            ("epoch", self.epoch.get()),
+            ("commit", self.seq.get()),
+            ("next number", self.next_id),
+        ];
+        let (what, number) = numbers.into_iter().find(|(_, number)| *number >= COUNT_MAX)?;
+        Some(format!("its {what} is {number}, and no store counts so far"))
     }
 
     pub(super) fn sum(&self, table: Table) -> Sum {

@@ -27,6 +27,16 @@ struct ShadowState {
     pages: BTreeMap<u64, Box<[u8]>>,
 }
 
+impl ShadowState {
+    /// Refuses a range past the end; offsets come out of a file that nobody has proven yet.
+    fn check(&self, offset: u64, len: usize) -> io::Result<()> {
+        match offset.checked_add(len as u64) {
+            Some(end) if end <= self.len => Ok(()),
+            _ => Err(io::ErrorKind::UnexpectedEof.into()),
+        }
+    }
+}
+
 impl Shadow {
     pub(super) fn over(below: Arc<dyn Disk>) -> io::Result<Self> {
         let len = below.len()?;
@@ -83,9 +93,7 @@ impl Disk for Shadow {
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if offset + out.len() as u64 > state.len {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
+        state.check(offset, out.len())?;
         let mut rest = out;
         let len = rest.len();
         Self::pages(offset, len, |page, inside, size| {
@@ -103,9 +111,7 @@ impl Disk for Shadow {
 
     fn write(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if offset + bytes.len() as u64 > state.len {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
+        state.check(offset, bytes.len())?;
         let mut rest = bytes;
         Self::pages(offset, bytes.len(), |page, inside, size| {
             let (part, after) = rest.split_at(size);
@@ -250,6 +256,13 @@ mod tests {
     use super::*;
     use crate::store::MemoryDisk;
     use proptest::prelude::*;
+
+    #[test]
+    fn an_offset_at_the_end_of_all_numbers_is_refused() {
+        let shadow = Shadow::over(Arc::new(MemoryDisk::from_bytes(vec![7; 8]))).unwrap();
+        assert!(shadow.read(u64::MAX - 1, &mut [0; 4]).is_err());
+        assert!(shadow.write(u64::MAX - 1, &[0; 4]).is_err());
+    }
 
     #[derive(Debug, Clone)]
     enum Step {

@@ -101,7 +101,7 @@ fn too_new(table: Table, key: &[u8], why: &str) -> Error {
     )
 }
 
-fn unreadable(table: Table, key: &[u8], why: &str) -> Error {
+pub(super) fn unreadable(table: Table, key: &[u8], why: &str) -> Error {
     Error::damaged(format!(
         "{} is damaged: {why}. Nothing was changed; close the store and run `repair` on it",
         row_name(table, key)

@@ -26,6 +26,7 @@ mod expiry;
 mod faults;
 mod fence;
 mod flips;
+mod forged;
 mod golden;
 mod model;
 mod newer;

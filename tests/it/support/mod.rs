@@ -17,7 +17,7 @@ use milepost::{
 use serde::{Deserialize, Serialize};
 
 pub use child::{Child, is_root};
-pub use rows::{payload_of, reframed, rows_of, tampered, with_row};
+pub use rows::{payload_of, reframed, rows_of, tampered, varint, varint_at, with_row};
 
 /// A state that shows order, number and content of the steps that made it.
 #[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -66,3 +66,27 @@ pub fn reframed(table: u8, key: &[u8], row: &[u8], change: impl FnOnce(&mut Vec<
     row[CRC_OFFSET..FRAME_BYTES].copy_from_slice(&crc);
     row
 }
+
+/// bincode's number at `at`, and where it ends.
+pub fn varint_at(bytes: &[u8], at: usize) -> (u64, usize) {
+    let width = match bytes[at] {
+        0..=250 => return (u64::from(bytes[at]), at + 1),
+        251 => 2,
+        252 => 4,
+        253 => 8,
+        other => panic!("no number begins with {other}"),
+    };
+    let mut number = [0; 8];
+    number[..width].copy_from_slice(&bytes[at + 1..at + 1 + width]);
+    (u64::from_le_bytes(number), at + 1 + width)
+}
+
+/// The number as bincode writes it.
+pub fn varint(number: u64) -> Vec<u8> {
+    match number {
+        0..=250 => vec![number as u8],
+        251..=0xffff => [&[251], &(number as u16).to_le_bytes()[..]].concat(),
+        0x1_0000..=0xffff_ffff => [&[252], &(number as u32).to_le_bytes()[..]].concat(),
+        _ => [&[253], &number.to_le_bytes()[..]].concat(),
+    }
+}
