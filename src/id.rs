@@ -1,8 +1,9 @@
-//! The names of things: newtypes, so that an epoch is never taken for a sequence.
+//! The names of things: newtypes, so that an epoch is never taken for a sequence. A name that is
+//! deserialized is held to the same rules as one that is made.
 
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de};
 
 use crate::error::{Error, Result};
 use crate::seq::Incarnation;
@@ -10,7 +11,7 @@ use crate::seq::Incarnation;
 macro_rules! name {
     ($(#[$doc:meta])* $name:ident, $what:literal) => {
         $(#[$doc])*
-        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
         #[serde(transparent)]
         pub struct $name(Box<str>);
 
@@ -34,6 +35,15 @@ macro_rules! name {
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str(&self.0)
+            }
+        }
+
+        // By hand: serde's `try_from` and `transparent` exclude each other, and the form in which it
+        // is written is that of its text.
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+                let name = Box::<str>::deserialize(from)?;
+                Self::new(&name).map_err(de::Error::custom)
             }
         }
     };
@@ -177,9 +187,12 @@ impl fmt::Display for IntentId {
 /// The id an effect carries to its receiver: the same for every attempt, and never used again.
 ///
 /// 34 characters of `[a-z0-9]`, so it fits every client order id we know of.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(transparent)]
 pub struct ExternalId(Box<str>);
+
+/// "mp", and a hash of 128 bits.
+const EXTERNAL_ID_BYTES: usize = 34;
 
 impl ExternalId {
     pub(crate) fn derive(store: StoreId, incarnation: Incarnation, intent: &IntentId) -> Self {
@@ -197,6 +210,18 @@ impl ExternalId {
     }
 }
 
+impl<'de> Deserialize<'de> for ExternalId {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let id = Box::<str>::deserialize(from)?;
+        let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+        if id.len() == EXTERNAL_ID_BYTES && id.bytes().all(is_plain) {
+            Ok(Self(id))
+        } else {
+            Err(de::Error::custom("an external id has 34 characters of `[a-z0-9]`"))
+        }
+    }
+}
+
 impl fmt::Display for ExternalId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
@@ -206,6 +231,7 @@ impl fmt::Display for ExternalId {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::record::{decode, encode};
 
     #[test]
     fn an_external_id_is_the_same_for_every_attempt_and_fits_an_exchange() {
@@ -233,6 +259,36 @@ mod tests {
         assert!(RunName::new(&"x".repeat(201)).is_err());
         assert!(RunName::new("a\nb").is_err());
         assert_eq!(RunName::new("btc-5m").unwrap().as_str(), "btc-5m");
+    }
+
+    #[test]
+    fn a_name_that_is_read_is_held_to_the_rules_of_one_that_is_made() {
+        fn refuses<T: Serialize + de::DeserializeOwned + fmt::Debug>(bad: &[&str]) {
+            for text in bad {
+                let error = decode::<T>(&encode(text).unwrap()).unwrap_err();
+                assert!(!error.to_string().is_empty());
+                assert!(serde_json::from_value::<T>((*text).into()).is_err(), "{text:?}");
+            }
+        }
+        let long = "x".repeat(201);
+        refuses::<RunName>(&["", &long, "a\nb"]);
+        refuses::<Topic>(&["", &long, "a\0b"]);
+        refuses::<Scope>(&["", &long, "\u{7f}"]);
+        let upper = "MP".repeat(17);
+        refuses::<ExternalId>(&["", &upper, &"a".repeat(33), &"a".repeat(35), &"ä".repeat(17)]);
+    }
+
+    #[test]
+    fn a_name_is_written_as_its_text_and_comes_back() {
+        let topic = Topic::new("orders").unwrap();
+        assert_eq!(encode(&topic).unwrap(), encode("orders").unwrap());
+        assert_eq!(serde_json::to_string(&topic).unwrap(), "\"orders\"");
+        let id =
+            ExternalId::derive(StoreId::fixed(), Incarnation::new(1), &IntentId::new(topic, 7));
+        assert_eq!(encode(&id).unwrap(), encode(id.as_str()).unwrap());
+        assert_eq!(decode::<ExternalId>(&encode(&id).unwrap()).unwrap(), id);
+        let name = RunName::new("btc-5m").unwrap();
+        assert_eq!(decode::<RunName>(&encode(&name).unwrap()).unwrap(), name);
     }
 
     #[test]

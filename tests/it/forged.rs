@@ -273,3 +273,35 @@ fn a_claim_with_a_life_of_all_numbers_is_never_over() -> Result<()> {
     assert!(matches!(again, milepost::Claimed::Done(5)), "{again:?}");
     Ok(())
 }
+
+/// Against: a name that no call would take, read from a record and handed on as a checked one: to a
+/// receiver as a client order id, to a log with its line breaks.
+#[test]
+fn a_record_with_a_name_that_no_call_takes_is_damaged() {
+    let bytes = furnished();
+    let (key, row) = &rows_of(&bytes, "intents")[0];
+    let forged = |from: &[u8], to: &[u8]| {
+        let row = reframed(7, key, row, |row| {
+            let at = row.windows(from.len()).position(|part| part == from).unwrap();
+            row.splice(at..at + from.len(), to.iter().copied());
+        });
+        open_bytes(&with_row(&bytes, "intents", key, Some(&row))).unwrap()
+    };
+    assert!(forged(b"\x03run", b"\x03nur").recovery().is_ok());
+    for (from, to) in [
+        (b"\x03run".as_slice(), b"\x03r\nn".as_slice()),
+        (b"\x03run", b"\x00"),
+        (b"\x22mp", b"\x22MP"),
+        (b"\x22mp", b"\x22p"),
+    ] {
+        let refused = error(forged(from, to).recovery());
+        assert_eq!(refused.kind(), ErrorKind::Damaged, "{refused}");
+    }
+    let (key, row) = &rows_of(&bytes, "audit")[0];
+    let row = reframed(12, key, row, |row| {
+        let at = row.windows(7).position(|part| part == b"\x06orders").unwrap();
+        row.splice(at..at + 7, [0]);
+    });
+    let store = open_bytes(&with_row(&bytes, "audit", key, Some(&row))).unwrap();
+    assert_eq!(kind(store.intents().audit(9)), ErrorKind::Damaged);
+}
