@@ -18,6 +18,11 @@ use crate::store::{Record, Table};
 /// version are never read as another. Without that, a field that became another type of the same
 /// width may be read wrong.
 ///
+/// A value has at most 128 levels: each struct, enum, tuple, list, map and option is one, inside the one
+/// that holds it. That goes for all that is stored, outcomes, payloads, rows and requests too: a type
+/// that holds itself would otherwise be read as deep as damaged bytes say, down to the end of the
+/// stack. A value of more levels is refused when it is written; keep a long chain as a list.
+///
 /// A hash set behind a `#[serde(transparent)]` type of your own looks like a list to serde, and is
 /// refused as soon as its order changes: use a `BTreeSet` there. A field under `#[serde(skip)]` is
 /// its default after a restart, and after a step that failed.

@@ -9,80 +9,38 @@
 //! are refused here: bincode has no names in its bytes and would read the next field in its place.
 
 use std::any::type_name;
-use std::fmt::{self, Display};
 
 use serde::{Serialize, ser};
 
-/// What is written, and which shapes were seen on the way.
-#[derive(Default)]
-pub(super) struct Writing {
-    pub(super) bytes: Vec<u8>,
-    pub(super) shapes: Shapes,
-}
+use super::depth::{LEVELS_MAX, TooDeep, TooMany, has_room};
+use super::writing::{Refusal, Writing, varint, zigzag};
 
-/// The shapes of which a value is made: a type, a variant, a number of fields, a length class of a
-/// list. A value of a type that was proven to come back may still be made of others.
-#[derive(Default)]
-pub(super) struct Shapes {
-    seen: Vec<u64>,
-    last: u64,
-}
-
-impl Shapes {
-    /// Notes a shape down by names, which are told apart by where they stand in the program: a name
-    /// that stands twice only costs another proof.
-    fn note(&mut self, name: &'static str, number: usize) {
-        let mut shape = (name.as_ptr() as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-        shape ^= (number as u64).wrapping_add(1).wrapping_mul(0xC2B2_AE3D_27D4_EB4F);
-        if shape != self.last && !self.seen.contains(&shape) {
-            self.seen.push(shape);
-        }
-        self.last = shape;
-    }
-
-    pub(super) fn iter(&self) -> impl Iterator<Item = &u64> {
-        self.seen.iter()
-    }
-}
-
-/// Appends the canonical encoding of `value`.
+/// Appends the canonical encoding of `value` to what is empty.
 pub(super) fn write<T: Serialize + ?Sized>(value: &T, out: &mut Writing) -> Result<(), Refusal> {
+    write_at(LEVELS_MAX, value, out)?;
+    if has_room(out.elements, out.bytes.len()) {
+        Ok(())
+    } else {
+        Err(Refusal(format!("{TooMany}: store their number")))
+    }
+}
+
+/// Appends the canonical encoding of a part that has so many levels to go down.
+fn write_at<T: Serialize + ?Sized>(
+    levels: u32,
+    value: &T,
+    out: &mut Writing,
+) -> Result<(), Refusal> {
     let of = type_name::<T>();
     if !is_primitive(of) {
         out.shapes.note(of, 0);
     }
-    value.serialize(Canonical { out, of })
+    value.serialize(Canonical { out, of, levels })
 }
 
 /// Numbers and the like come back as they are, and stand in long lists.
 fn is_primitive(name: &str) -> bool {
     name.len() <= 5 && !name.contains([':', '(', '[', '&', '<'])
-}
-
-/// Appends the encoding of a part, without a sub-encoding's own shapes getting lost.
-fn part<T: Serialize + ?Sized>(value: &T, out: &mut Writing) -> Result<Vec<u8>, Refusal> {
-    let before = std::mem::take(&mut out.bytes);
-    let written = write(value, out);
-    let part = std::mem::replace(&mut out.bytes, before);
-    written.map(|()| part)
-}
-
-/// Why a value has no canonical encoding: said by the type's own `Serialize`, or by this file.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Refusal(pub(super) String);
-
-impl Display for Refusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for Refusal {}
-
-impl ser::Error for Refusal {
-    fn custom<T: Display>(message: T) -> Self {
-        Self(message.to_string())
-    }
 }
 
 fn is_hash_set(mut name: &str) -> bool {
@@ -105,30 +63,32 @@ struct Canonical<'a> {
     out: &'a mut Writing,
     /// The name of the type that is being written.
     of: &'static str,
+    /// How many levels there may be from here on.
+    levels: u32,
 }
 
-/// bincode's variable-length integers: one byte up to 250, else a marker and the smallest width.
-fn varint(out: &mut Vec<u8>, value: u128) {
-    if let Ok(byte @ 0..=250) = u8::try_from(value) {
-        out.push(byte);
-    } else if let Ok(value) = u16::try_from(value) {
-        out.push(251);
-        out.extend_from_slice(&value.to_le_bytes());
-    } else if let Ok(value) = u32::try_from(value) {
-        out.push(252);
-        out.extend_from_slice(&value.to_le_bytes());
-    } else if let Ok(value) = u64::try_from(value) {
-        out.push(253);
-        out.extend_from_slice(&value.to_le_bytes());
-    } else {
-        out.push(254);
-        out.extend_from_slice(&value.to_le_bytes());
+/// From here on each level is proven to come back by itself, should a type count them otherwise when
+/// it is read.
+const LEVELS_PROVEN: u32 = 32;
+
+impl<'a> Canonical<'a> {
+    /// The levels inside of what has something inside.
+    fn deeper(&mut self) -> Result<u32, Refusal> {
+        let Some(levels) = self.levels.checked_sub(1) else {
+            return Err(Refusal(format!(
+                "{TooDeep}: it could not be read back. Keep a long chain as a list"
+            )));
+        };
+        let down = LEVELS_MAX - levels;
+        if down > LEVELS_PROVEN {
+            self.out.shapes.note("level", down as usize);
+        }
+        Ok(levels)
     }
-}
 
-#[expect(clippy::cast_sign_loss, reason = "zigzag folds the sign into the lowest bit")]
-fn zigzag(value: i128) -> u128 {
-    ((value << 1) ^ (value >> 127)) as u128
+    fn fields(mut self, of: &'static str) -> Result<Fields<'a>, Refusal> {
+        Ok(Fields { levels: self.deeper()?, out: self.out, of })
+    }
 }
 
 macro_rules! integers {
@@ -199,14 +159,16 @@ impl<'a> ser::Serializer for Canonical<'a> {
         Ok(())
     }
 
-    fn serialize_none(self) -> Result<(), Refusal> {
+    fn serialize_none(mut self) -> Result<(), Refusal> {
+        self.deeper()?;
         self.out.bytes.push(0);
         Ok(())
     }
 
-    fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<(), Refusal> {
+    fn serialize_some<T: Serialize + ?Sized>(mut self, value: &T) -> Result<(), Refusal> {
+        let levels = self.deeper()?;
         self.out.bytes.push(1);
-        write(value, self.out)
+        write_at(levels, value, self.out)
     }
 
     fn serialize_unit(self) -> Result<(), Refusal> {
@@ -218,37 +180,40 @@ impl<'a> ser::Serializer for Canonical<'a> {
     }
 
     fn serialize_unit_variant(
-        self,
+        mut self,
         _name: &'static str,
         index: u32,
         variant: &'static str,
     ) -> Result<(), Refusal> {
+        self.deeper()?;
         self.out.shapes.note(variant, 0);
         varint(&mut self.out.bytes, u128::from(index));
         Ok(())
     }
 
     fn serialize_newtype_struct<T: Serialize + ?Sized>(
-        self,
+        mut self,
         _name: &'static str,
         value: &T,
     ) -> Result<(), Refusal> {
-        write(value, self.out)
+        write_at(self.deeper()?, value, self.out)
     }
 
     fn serialize_newtype_variant<T: Serialize + ?Sized>(
-        self,
+        mut self,
         _name: &'static str,
         index: u32,
         variant: &'static str,
         value: &T,
     ) -> Result<(), Refusal> {
+        let levels = self.deeper()?;
         self.out.shapes.note(variant, 1);
         varint(&mut self.out.bytes, u128::from(index));
-        write(value, self.out)
+        write_at(levels, value, self.out)
     }
 
-    fn serialize_seq(self, len: Option<usize>) -> Result<Elements<'a>, Refusal> {
+    fn serialize_seq(mut self, len: Option<usize>) -> Result<Elements<'a>, Refusal> {
+        let levels = self.deeper()?;
         let sort = is_hash_set(self.of);
         // Lists of one look alike in any order: each doubling is a new shape, up to a full house.
         self.out.shapes.note(self.of, len.unwrap_or(0).min(64).next_power_of_two());
@@ -256,18 +221,19 @@ impl<'a> ser::Serializer for Canonical<'a> {
             varint(&mut self.out.bytes, len as u128);
             // What a type announces is its own affair: not more than a page on its word.
             self.out.bytes.reserve(len.min(4096));
-            return Ok(Elements::InPlace { out: self.out, left: len });
+            self.out.elements = self.out.elements.saturating_add(len);
+            return Ok(Elements::InPlace { out: self.out, levels, left: len });
         }
-        Ok(Elements::Held { out: self.out, sort, elements: Vec::new() })
+        Ok(Elements::Held { out: self.out, levels, sort, elements: Vec::new() })
     }
 
     fn serialize_tuple(self, _len: usize) -> Result<Fields<'a>, Refusal> {
-        Ok(Fields { out: self.out, of: "tuple" })
+        self.fields("tuple")
     }
 
     fn serialize_tuple_struct(self, name: &'static str, len: usize) -> Result<Fields<'a>, Refusal> {
         self.out.shapes.note(name, len);
-        Ok(Fields { out: self.out, of: name })
+        self.fields(name)
     }
 
     fn serialize_tuple_variant(
@@ -279,10 +245,10 @@ impl<'a> ser::Serializer for Canonical<'a> {
     ) -> Result<Fields<'a>, Refusal> {
         self.out.shapes.note(variant, len);
         varint(&mut self.out.bytes, u128::from(index));
-        Ok(Fields { out: self.out, of: name })
+        self.fields(name)
     }
 
-    fn serialize_map(self, len: Option<usize>) -> Result<Entries<'a>, Refusal> {
+    fn serialize_map(mut self, len: Option<usize>) -> Result<Entries<'a>, Refusal> {
         if len.is_none() {
             return Err(Refusal(
                 "a map of unknown length: serde's `flatten` writes one, and what it writes could \
@@ -290,12 +256,12 @@ impl<'a> ser::Serializer for Canonical<'a> {
                     .into(),
             ));
         }
-        Ok(Entries { out: self.out, key: Vec::new(), held: Vec::new() })
+        Ok(Entries { levels: self.deeper()?, out: self.out, key: Vec::new(), held: Vec::new() })
     }
 
     fn serialize_struct(self, name: &'static str, len: usize) -> Result<Fields<'a>, Refusal> {
         self.out.shapes.note(name, len);
-        Ok(Fields { out: self.out, of: name })
+        self.fields(name)
     }
 
     fn serialize_struct_variant(
@@ -307,7 +273,7 @@ impl<'a> ser::Serializer for Canonical<'a> {
     ) -> Result<Fields<'a>, Refusal> {
         self.out.shapes.note(variant, len);
         varint(&mut self.out.bytes, u128::from(index));
-        Ok(Fields { out: self.out, of: name })
+        self.fields(name)
     }
 
     fn is_human_readable(&self) -> bool {
@@ -315,10 +281,22 @@ impl<'a> ser::Serializer for Canonical<'a> {
     }
 }
 
+/// The encoding of a part by itself, without its own shapes getting lost.
+fn part<T: Serialize + ?Sized>(
+    levels: u32,
+    value: &T,
+    out: &mut Writing,
+) -> Result<Vec<u8>, Refusal> {
+    let before = std::mem::take(&mut out.bytes);
+    let written = write_at(levels, value, out);
+    let part = std::mem::replace(&mut out.bytes, before);
+    written.map(|()| part)
+}
+
 /// A sequence: written as it comes, or held back to be counted or sorted first.
 enum Elements<'a> {
-    InPlace { out: &'a mut Writing, left: usize },
-    Held { out: &'a mut Writing, sort: bool, elements: Vec<Vec<u8>> },
+    InPlace { out: &'a mut Writing, levels: u32, left: usize },
+    Held { out: &'a mut Writing, levels: u32, sort: bool, elements: Vec<Vec<u8>> },
 }
 
 impl ser::SerializeSeq for Elements<'_> {
@@ -327,12 +305,12 @@ impl ser::SerializeSeq for Elements<'_> {
 
     fn serialize_element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Refusal> {
         match self {
-            Self::InPlace { out, left } => {
+            Self::InPlace { out, levels, left } => {
                 *left = left.checked_sub(1).ok_or_else(wrong_length)?;
-                write(value, out)
+                write_at(*levels, value, out)
             }
-            Self::Held { out, elements, .. } => {
-                elements.push(part(value, out)?);
+            Self::Held { out, levels, elements, .. } => {
+                elements.push(part(*levels, value, out)?);
                 Ok(())
             }
         }
@@ -342,7 +320,8 @@ impl ser::SerializeSeq for Elements<'_> {
         match self {
             Self::InPlace { left: 0, .. } => Ok(()),
             Self::InPlace { .. } => Err(wrong_length()),
-            Self::Held { out, sort, mut elements } => {
+            Self::Held { out, sort, mut elements, .. } => {
+                out.elements += elements.len();
                 if sort {
                     elements.sort_unstable();
                 }
@@ -363,6 +342,7 @@ fn wrong_length() -> Refusal {
 /// A map: held back whole, so that its entries can be sorted by their keys' bytes.
 struct Entries<'a> {
     out: &'a mut Writing,
+    levels: u32,
     key: Vec<u8>,
     held: Vec<(Vec<u8>, Vec<u8>)>,
 }
@@ -372,18 +352,19 @@ impl ser::SerializeMap for Entries<'_> {
     type Error = Refusal;
 
     fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result<(), Refusal> {
-        self.key = part(key, self.out)?;
+        self.key = part(self.levels, key, self.out)?;
         Ok(())
     }
 
     fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Refusal> {
-        let value = part(value, self.out)?;
+        let value = part(self.levels, value, self.out)?;
         self.held.push((std::mem::take(&mut self.key), value));
         Ok(())
     }
 
     fn end(mut self) -> Result<(), Refusal> {
         self.held.sort_unstable();
+        self.out.elements += self.held.len();
         varint(&mut self.out.bytes, self.held.len() as u128);
         for (key, value) in &self.held {
             self.out.bytes.extend_from_slice(key);
@@ -396,6 +377,7 @@ impl ser::SerializeMap for Entries<'_> {
 /// The fields of a struct, a tuple or a variant: one behind the other, without names.
 struct Fields<'a> {
     out: &'a mut Writing,
+    levels: u32,
     of: &'static str,
 }
 
@@ -422,7 +404,7 @@ macro_rules! fields {
                 value: &T,
             ) -> Result<(), Refusal> {
                 $(let _ = $key;)?
-                write(value, self.out)
+                write_at(self.levels, value, self.out)
             }
 
             $(fn skip_field(&mut self, $key: &'static str) -> Result<(), Refusal> {

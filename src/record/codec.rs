@@ -15,7 +15,9 @@ use serde::de::{self, DeserializeOwned};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use thiserror::Error;
 
-use super::canonical::{self, Writing};
+use super::canonical;
+use super::depth;
+use super::writing::Writing;
 
 /// The largest payload any store can be set to take, in bytes.
 pub(crate) const PAYLOAD_BYTES_MAX: usize = (256 << 20) - 1;
@@ -44,6 +46,9 @@ pub(crate) enum DecodeError {
     Limit { len: usize, limit: usize },
     #[error("the bytes are not a `{name}`: {source}")]
     Type { name: &'static str, source: bincode::error::DecodeError },
+    /// Said by the type's own `Deserialize`, or by [`depth`].
+    #[error("the bytes are not a `{name}`: {why}")]
+    Refused { name: &'static str, why: String },
     #[error("the bytes are not a `{name}`: {left} bytes are left over")]
     LeftOver { name: &'static str, left: usize },
     #[error("the bytes are in codec {0}, which this program does not know")]
@@ -78,7 +83,7 @@ fn writing<T: Serialize + ?Sized>(value: &T) -> Result<Writing, EncodeError> {
 pub(crate) fn encode_guarded<T: Serialize + DeserializeOwned>(
     value: &T,
 ) -> Result<Vec<u8>, EncodeError> {
-    let Writing { bytes, shapes } = writing(value)?;
+    let Writing { bytes, shapes, .. } = writing(value)?;
     let name = type_name::<T>();
     let proven = |all: &Proven| {
         all.get(name).is_some_and(|proven| shapes.iter().all(|shape| proven.contains(shape)))
@@ -119,23 +124,22 @@ fn check_faithful<T: Serialize + DeserializeOwned>(bytes: &[u8]) -> Result<(), E
 
 /// Reads a value from exactly `bytes`.
 pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeError> {
-    let type_error = |source| DecodeError::Type { name: type_name::<T>(), source };
+    let type_error = |source| match source {
+        bincode::error::DecodeError::OtherString(why) => {
+            DecodeError::Refused { name: type_name::<T>(), why }
+        }
+        source => DecodeError::Type { name: type_name::<T>(), source },
+    };
     let base = config::standard();
     // bincode takes its limit as a constant, and counts what it reads by the size of the number in
     // memory: a one-byte u128 counts 16. So the limit is 16 times a payload's size class, and what
     // a hostile length field can make it allocate stays in proportion to the payload.
     let (value, used) = match bytes.len() {
-        0..=0xfff => bincode::serde::decode_from_slice(bytes, base.with_limit::<0x1_0000>()),
-        0x1000..=0xffff => bincode::serde::decode_from_slice(bytes, base.with_limit::<0x10_0000>()),
-        0x1_0000..=0xf_ffff => {
-            bincode::serde::decode_from_slice(bytes, base.with_limit::<0x100_0000>())
-        }
-        0x10_0000..=0xff_ffff => {
-            bincode::serde::decode_from_slice(bytes, base.with_limit::<0x1000_0000>())
-        }
-        0x100_0000..=PAYLOAD_BYTES_MAX => {
-            bincode::serde::decode_from_slice(bytes, base.with_limit::<0xffff_ffff>())
-        }
+        0..=0xfff => decode_with(bytes, base.with_limit::<0x1_0000>()),
+        0x1000..=0xffff => decode_with(bytes, base.with_limit::<0x10_0000>()),
+        0x1_0000..=0xf_ffff => decode_with(bytes, base.with_limit::<0x100_0000>()),
+        0x10_0000..=0xff_ffff => decode_with(bytes, base.with_limit::<0x1000_0000>()),
+        0x100_0000..=PAYLOAD_BYTES_MAX => decode_with(bytes, base.with_limit::<0xffff_ffff>()),
         len => return Err(DecodeError::Limit { len, limit: PAYLOAD_BYTES_MAX }),
     }
     .map_err(type_error)?;
@@ -143,6 +147,13 @@ pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeError
         0 => Ok(value),
         left => Err(DecodeError::LeftOver { name: type_name::<T>(), left }),
     }
+}
+
+fn decode_with<T: DeserializeOwned>(
+    bytes: &[u8],
+    config: impl config::Config,
+) -> Result<(T, usize), bincode::error::DecodeError> {
+    bincode::serde::seed_decode_from_slice(depth::read(bytes.len()), bytes, config)
 }
 
 /// [`decode`], and the proof that the value gives the same bytes again.
@@ -198,10 +209,15 @@ impl<'de> Deserialize<'de> for Bytes {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use proptest::prelude::*;
     use std::collections::BTreeMap;
+
+    /// As a writer without any limits would do it.
+    pub(in super::super) fn unlimited<T: Serialize>(value: &T) -> Vec<u8> {
+        bincode::serde::encode_to_vec(value, config::standard()).unwrap()
+    }
 
     #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
     enum Side {
@@ -261,7 +277,7 @@ mod tests {
     proptest! {
         #[test]
         fn our_bytes_are_bincodes_bytes(value in sample()) {
-            let theirs = bincode::serde::encode_to_vec(&value, config::standard()).unwrap();
+            let theirs = unlimited(&value);
             prop_assert_eq!(encode(&value).unwrap(), theirs);
         }
 
@@ -280,7 +296,7 @@ mod tests {
     #[test]
     fn floats_are_bincodes_too() {
         let value = (1.5f32, -0.0f64, f64::MAX);
-        let theirs = bincode::serde::encode_to_vec(value, config::standard()).unwrap();
+        let theirs = unlimited(&value);
         assert_eq!(encode(&value).unwrap(), theirs);
     }
 

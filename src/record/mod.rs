@@ -5,10 +5,12 @@
 
 mod canonical;
 mod codec;
+mod depth;
 mod frame;
 mod key_list;
 mod name;
 mod payload;
+mod writing;
 
 pub(crate) use codec::{Bytes, DecodeError, EncodeError, PAYLOAD_BYTES_MAX, decode, encode};
 pub(crate) use frame::{CODEC_BINCODE, FrameError, Header, open as open_frame, seal};

@@ -59,7 +59,8 @@ pub enum Reopen {
     Auto,
 }
 
-/// The largest things a store takes; past them a call is refused before anything is written.
+/// The largest things a store takes; past them a call is refused before anything is written. How deep a
+/// value may be nested is fixed: see [`Versioned`](crate::Versioned).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// The longest key, in bytes. 1 KiB; at most 32 KiB.

@@ -6,7 +6,9 @@ use milepost::{Claimed, ErrorKind, Key, Options, Result, Store, Versioned};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::support::{clock, error, killed, kind, on_disk, rows_of};
+use crate::support::{
+    clock, error, killed, kind, on_disk, open_bytes, reframed, rows_of, varint, with_row,
+};
 
 macro_rules! versioned {
     ($($type:ty),*) => {
@@ -317,4 +319,96 @@ fn awkward_values_come_back_as_they_were() {
     assert!(back.1.is_sign_negative());
     let nan = run.step("nan", 3, |_| -> Result<f64> { panic!() }).unwrap().into_outcome();
     assert_eq!(nan.to_bits(), f64::NAN.to_bits());
+}
+
+/// A chain of boxes, as deep as its bytes say.
+#[derive(Debug, Default, Clone, PartialEq, Serialize, Deserialize)]
+enum Chain {
+    #[default]
+    End,
+    Link(Box<Chain>),
+}
+versioned!(Chain);
+
+fn chain(levels: usize) -> Chain {
+    (1..levels).fold(Chain::End, |chain, _| Chain::Link(chain.into()))
+}
+
+/// Against: a state of many levels that is acknowledged, and that no program dares to read again.
+#[test]
+fn a_value_of_more_than_128_levels_is_refused_before_anything_is_written() {
+    let (disk, store) = on_disk(&Options::new());
+    let mut run = store.run::<Chain>("run").unwrap();
+    run.step("deepest", 1, |tx| {
+        tx.state = chain(128);
+        tx.put("row", &chain(128))?;
+        tx.emit("orders", &chain(128))?;
+        Ok(chain(128))
+    })
+    .unwrap();
+    let refused = |result: Result<()>| {
+        let refused = error(result);
+        assert_eq!(refused.kind(), ErrorKind::Invalid, "{refused}");
+        let said = refused.to_string();
+        assert!(said.contains("128 levels") && said.contains("Nothing was written"), "{said}");
+    };
+    refused(run.step("a", 2, |_| Ok(chain(129))).map(drop));
+    refused(run.step("a", 2, |tx| tx.put("row", &chain(129))).map(drop));
+    refused(run.step("a", 2, |tx| tx.emit("orders", &chain(129))).map(drop));
+    refused(
+        run.step("a", 2, |tx| {
+            tx.state = chain(129);
+            Ok(())
+        })
+        .map(drop),
+    );
+    refused(
+        run.step("a", 2, |tx| {
+            tx.state = chain(10_000);
+            Ok(())
+        })
+        .map(drop),
+    );
+    assert_eq!(kind(Key::new("k").request(&chain(129))), ErrorKind::Invalid);
+    assert_eq!(run.state(), &chain(128));
+    let store = Options::new().open_on(killed(&disk)).unwrap();
+    let mut run = store.run::<Chain>("run").unwrap();
+    assert_eq!((run.state(), run.steps()), (&chain(128), 1));
+    assert_eq!(run.get("row").unwrap(), Some(chain(128)));
+    let again = run.step("deepest", 3, |_| -> Result<Chain> { panic!("ran") }).unwrap();
+    assert_eq!(again.into_outcome(), chain(128));
+}
+
+/// Against: a record of some thousand bytes that ends the process which reads it, by its stack.
+#[test]
+fn a_record_that_goes_on_for_ever_is_an_error_and_not_the_end_of_the_process() {
+    let (disk, store) = on_disk(&Options::new());
+    let mut run = store.run::<Chain>("run").unwrap();
+    run.step("k", 1, |tx| {
+        tx.put("row", &chain(2))?;
+        Ok(chain(2))
+    })
+    .unwrap();
+    drop((run, store));
+    let bytes = disk.to_bytes();
+    let forged = |table, id: u8, short: &[u8]| {
+        let (key, row) = rows_of(&bytes, table).pop().unwrap();
+        let row = reframed(id, &key, &row, |row| {
+            // A payload: its codec, its length, its bytes.
+            let payload = [&[1, short.len() as u8], short].concat();
+            let at = row.windows(payload.len()).rposition(|part| part == payload).unwrap();
+            let deep = [vec![1], varint(500_000), vec![1; 500_000]].concat();
+            row.splice(at..at + payload.len(), deep);
+        });
+        open_bytes(&with_row(&bytes, table, &key, Some(&row))).unwrap()
+    };
+    let refused =
+        error(forged("rows", 11, &[1, 0]).run::<Chain>("run").unwrap().get::<Chain>("row"));
+    assert_eq!(refused.kind(), ErrorKind::SchemaMismatch, "{refused}");
+    assert!(refused.to_string().contains("128 levels"), "{refused}");
+    let store = forged("keys", 5, &[1, 0]);
+    let mut run = store.run::<Chain>("run").unwrap();
+    let again = run.step("k", 2, |_| -> Result<Chain> { panic!("ran again") });
+    assert_eq!(kind(again), ErrorKind::SchemaMismatch);
+    assert_eq!(kind(forged("runs", 2, &[0]).run::<Chain>("run")), ErrorKind::SchemaMismatch);
 }

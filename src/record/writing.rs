@@ -1,0 +1,82 @@
+//! What is written while a value is encoded, and why it may not be.
+
+use std::fmt::{self, Display};
+
+use serde::ser;
+
+/// What is written, and which shapes were seen on the way.
+#[derive(Default)]
+pub(super) struct Writing {
+    pub(super) bytes: Vec<u8>,
+    pub(super) shapes: Shapes,
+    /// How many elements all lists have together.
+    pub(super) elements: usize,
+}
+
+/// The shapes of which a value is made: a type, a variant, a number of fields, a length class of a
+/// list. A value of a type that was proven to come back may still be made of others.
+#[derive(Default)]
+pub(super) struct Shapes {
+    seen: Vec<u64>,
+    last: u64,
+}
+
+impl Shapes {
+    /// Notes a shape down by names, which are told apart by where they stand in the program: a name
+    /// that stands twice only costs another proof.
+    pub(super) fn note(&mut self, name: &'static str, number: usize) {
+        let mut shape = (name.as_ptr() as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        shape ^= (number as u64).wrapping_add(1).wrapping_mul(0xC2B2_AE3D_27D4_EB4F);
+        if shape != self.last && !self.seen.contains(&shape) {
+            self.seen.push(shape);
+        }
+        self.last = shape;
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &u64> {
+        self.seen.iter()
+    }
+}
+
+/// Why a value has no canonical encoding: said by the type's own `Serialize`, or by
+/// `canonical`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Refusal(pub(super) String);
+
+impl Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Refusal {}
+
+impl ser::Error for Refusal {
+    fn custom<T: Display>(message: T) -> Self {
+        Self(message.to_string())
+    }
+}
+
+/// bincode's variable-length integers: one byte up to 250, else a marker and the smallest width.
+pub(super) fn varint(out: &mut Vec<u8>, value: u128) {
+    if let Ok(byte @ 0..=250) = u8::try_from(value) {
+        out.push(byte);
+    } else if let Ok(value) = u16::try_from(value) {
+        out.push(251);
+        out.extend_from_slice(&value.to_le_bytes());
+    } else if let Ok(value) = u32::try_from(value) {
+        out.push(252);
+        out.extend_from_slice(&value.to_le_bytes());
+    } else if let Ok(value) = u64::try_from(value) {
+        out.push(253);
+        out.extend_from_slice(&value.to_le_bytes());
+    } else {
+        out.push(254);
+        out.extend_from_slice(&value.to_le_bytes());
+    }
+}
+
+#[expect(clippy::cast_sign_loss, reason = "zigzag folds the sign into the lowest bit")]
+pub(super) fn zigzag(value: i128) -> u128 {
+    ((value << 1) ^ (value >> 127)) as u128
+}
