@@ -93,10 +93,10 @@ pub(super) fn put_settled(
     fingerprint: Option<Fingerprint>,
     (ttl_ms, issued): (Option<u64>, Option<Timestamp>),
 ) -> Result<()> {
-    // From the latest of the three: a clock that goes back must not let a key expire early, nor must
-    // one that stands behind the clock of whoever asked. What was asked for at a time is then beyond
-    // the horizon, under that time, once it is forgotten.
-    let from = plan.now().max(plan.believed()).max(issued.unwrap_or_default()).as_ms();
+    // From the latest of the three: a clock that stands back must not let a key expire early, nor one
+    // that stands behind the clock of whoever asked. What was asked for at a time is then beyond the
+    // horizon, under that time, once it is forgotten.
+    let from = plan.now().max(plan.lived()).max(issued.unwrap_or_default()).as_ms();
     let deadline = ttl_ms.map(|ttl_ms| Timestamp::from_ms(from.saturating_add(ttl_ms)));
     if let Some(deadline) = deadline {
         plan.enlist::<ExpiryRecord>(expiry_key(deadline, plan.seq()), row);

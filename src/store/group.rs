@@ -205,6 +205,7 @@ impl Committer {
                 seq: state.open.seq,
                 now,
                 believed: marks.clock.high_water,
+                lived: marks.lived(&*self.clock),
                 horizon: marks.horizon,
                 limits: self.limits,
                 forget_max: forget_max(state.members, state.size_before),
@@ -395,6 +396,12 @@ impl Marks {
             self.witness = elapsed;
         }
         now
+    }
+
+    /// What it must be by now if the process's own clock is right: deadlines count from it, for a key
+    /// that is kept too long costs only room. What expires does not go by it, see `ARCHITECTURE.md`.
+    fn lived(&self, clock: &dyn Clock) -> Timestamp {
+        self.clock.high_water.after(clock.elapsed().saturating_sub(self.witness))
     }
 }
 

@@ -120,6 +120,8 @@ pub(super) struct Frame {
     pub(super) now: Timestamp,
     /// The latest moment that is believed: keys expire by it.
     pub(super) believed: Timestamp,
+    /// That moment, and what the process's own clock has gone since.
+    pub(super) lived: Timestamp,
     pub(super) horizon: Timestamp,
     pub(super) limits: Limits,
     /// How many expired rows this plan may forget on the side.
@@ -167,6 +169,12 @@ impl Plan<'_> {
     /// The latest moment that is believed: what expires, expires by it.
     pub(crate) fn believed(&self) -> Timestamp {
         self.frame.believed
+    }
+
+    /// A moment that is surely not before this step, should the wall clock stand back: the life of a key
+    /// counts from it.
+    pub(crate) fn lived(&self) -> Timestamp {
+        self.frame.lived
     }
 
     /// Keys whose deadline is on or before it have been forgotten.

@@ -196,6 +196,101 @@ fn a_key_settled_while_the_clock_stands_back_lives_its_whole_life() {
     assert!(is_new(&mut run, "k"));
 }
 
+fn hours(n: u64) -> Duration {
+    second(n * 3_600)
+}
+
+/// The moment so long before the tests begin.
+fn before(by: Duration) -> Timestamp {
+    Timestamp::from_ms(T0.as_ms() - u64::try_from(by.as_millis()).unwrap())
+}
+
+fn lives(key: &str, life: Duration) -> Key {
+    Key::new(key).expires_after(life)
+}
+
+/// Against: a clock that is wrong by hours, which costs its keys more than the hours it is wrong by.
+#[test]
+fn a_clock_that_stood_back_from_the_beginning_costs_a_key_no_more_than_its_error() {
+    let clock = clock();
+    clock.set(before(hours(6)));
+    let store = Options::new().clock(clock.clone()).in_memory().unwrap();
+    let mut run = store.run::<Counter>("run").unwrap();
+    assert!(is_new(&mut run, lives("k", hours(10))));
+    // Put right: a leap of less than a day, which is believed at once.
+    clock.set(T0);
+    assert!(!is_new(&mut run, "k"));
+    assert_eq!(store.clock_suspect().unwrap(), None);
+    clock.advance(second(4 * 3_600 - 2));
+    assert!(!is_new(&mut run, "k"), "it lost more than six hours");
+    clock.advance(second(4));
+    assert!(is_new(&mut run, "k"), "a leap of six hours was not believed");
+}
+
+/// Against: the same, by more than a day, on the word of nobody.
+#[test]
+fn a_clock_that_stood_back_by_days_costs_a_key_nothing_before_somebody_agrees() {
+    let clock = clock();
+    clock.set(before(days(30)));
+    let options = Options::new().clock(clock.clone());
+    let (disk, store) = on_disk(&options);
+    let mut run = store.run::<Counter>("run").unwrap();
+    assert!(is_new(&mut run, lives("k", hours(10))));
+    clock.set(T0);
+    for n in 0..3 {
+        assert!(is_new(&mut run, format!("other {n}")));
+        assert!(!is_new(&mut run, "k"));
+        assert_eq!(store.clock_suspect().unwrap(), Some(T0));
+    }
+    drop((run, store));
+    let store = options.open_on(disk).unwrap();
+    assert_eq!(store.clock_suspect().unwrap(), None, "a second opening agrees");
+    assert!(is_new(&mut store.run::<Counter>("run").unwrap(), "k"));
+}
+
+/// Against: a clock that is set back under a running bot and put right after days, in which its own
+/// clock went on: the leap is believed, and all keys of these days were given too early a deadline.
+#[test]
+fn a_key_settled_while_the_clock_stands_back_for_days_lives_as_long_as_it_should() {
+    let clock = clock();
+    let store = Options::new().clock(clock.clone()).in_memory().unwrap();
+    let mut run = store.run::<Counter>("run").unwrap();
+    assert!(is_new(&mut run, "first"));
+    clock.set(before(days(30)));
+    clock.advance(days(9));
+    assert!(is_new(&mut run, lives("k", days(5))));
+    clock.advance(days(1));
+    clock.set(T0.after(days(10)));
+    assert!(!is_new(&mut run, "k"), "forgotten after one day of five");
+    assert_eq!(store.clock_suspect().unwrap(), None);
+    clock.advance(second(4 * 86_400 - 2));
+    assert!(!is_new(&mut run, "k"));
+    clock.advance(second(4));
+    assert!(is_new(&mut run, "k"));
+}
+
+/// Against: a clock that was ahead for a while and is put right, after which the store stays ahead of
+/// it for ever: it forgets too early, and takes what the right clock issues for too old.
+#[test]
+fn after_a_clock_that_was_ahead_is_put_right_the_store_comes_back_to_it() {
+    let clock = clock();
+    clock.set(T0.after(hours(6)));
+    let store = Options::new().clock(clock.clone()).in_memory().unwrap();
+    let mut run = store.run::<Counter>("run").unwrap();
+    assert!(is_new(&mut run, "first"));
+    clock.set(T0);
+    clock.advance(hours(5));
+    assert!(is_new(&mut run, lives("soon over", second(1))));
+    // By now the right clock has caught up.
+    clock.advance(hours(4));
+    assert!(is_new(&mut run, "second"));
+    let now = T0.after(hours(9));
+    assert!(is_new(&mut run, lives("k", hours(1)).issued_at(now)), "issued now, and too old");
+    assert!(!is_new(&mut run, "soon over"), "kept for longer, if anything");
+    clock.advance(hours(3));
+    assert!(is_new(&mut run, "soon over"));
+}
+
 /// A store with one key that lives ten seconds, closed in order.
 fn one_key_that_expires() -> (Arc<MemoryDisk>, ManualClock, Options) {
     let clock = clock();
