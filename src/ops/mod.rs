@@ -3,6 +3,7 @@
 mod check;
 mod quarantine;
 mod repair;
+mod salvage;
 mod stand_in;
 mod verify;
 

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::check::{Fault, fault_of};
+use super::salvage::highest_of;
 use super::stand_in::{StandIn, stand_in, stand_in_place};
 use super::verify::{Verification, look};
 use crate::clock::Timestamp;
@@ -13,7 +14,8 @@ use crate::ledger::{
     ExpiryRecord, KeyRecord, QuarantineRecord, expiry_key_of_tick, expiry_tick, quarantine_key,
 };
 use crate::record::{Bytes, KeyList};
-use crate::store::{Inspection, Options, Read, Rebuild, Table, rebuild};
+use crate::seq::Epoch;
+use crate::store::{Inspection, Options, Read, Rebuild, Table, Unclean, rebuild, unclean_key};
 
 /// What a repair may do.
 #[derive(Debug, Clone, Default)]
@@ -66,7 +68,9 @@ pub struct Repair {
 ///
 /// What cannot be read goes to quarantine with key, bytes and reason. A damaged key still counts as
 /// seen; a damaged intent is in doubt; a run whose record is damaged is not begun anew before
-/// somebody drops it from quarantine; a damaged row of your own is an error when it is read.
+/// somebody drops it from quarantine; a damaged row of your own is an error when it is read. If the head
+/// is lost, which says how far the store has come, it goes on far behind every number it may have given
+/// out; a request that it may have forgotten is beyond its horizon.
 ///
 /// # Errors
 /// `NotFound`, `Invalid` or `Locked`, as for opening it; `Damaged` if nothing of it can be read, or
@@ -105,7 +109,15 @@ pub fn repair(path: impl AsRef<Path>, options: &RepairOptions) -> Result<Repair>
         )));
     }
     let mut quarantined = 0;
-    let kept = rebuild(inspection, &options.options, |inspection, new| {
+    // Among what is missing may be the record of a crash, or commits that one would speak of. No store
+    // has an epoch 0.
+    let may_miss_a_crash = found.lost_commits.is_some()
+        || found.tables.iter().any(|table| table.name == Table::Meta.name() && table.misses_rows());
+    let highest = highest_of(&inspection);
+    let kept = rebuild(inspection, &options.options, highest, |inspection, new| {
+        if may_miss_a_crash {
+            new.put(&unclean_key(Epoch::default()), &Unclean::LOST)?;
+        }
         let mut work = Work {
             inspection,
             new,
@@ -201,6 +213,8 @@ impl Work<'_> {
             Some(StandIn::Key(record)) => self.new.put(&place, &record),
             Some(StandIn::Intent(record)) => self.new.put(&place, &*record),
             Some(StandIn::Row(record)) => self.new.put(&place, &record),
+            Some(StandIn::Schema(record)) => self.new.put(&place, &record),
+            Some(StandIn::Crash(record)) => self.new.put(&place, &record),
             None => Ok(()),
         }
     }

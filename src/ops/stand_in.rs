@@ -1,19 +1,22 @@
 //! What takes the place of a record in quarantine, so that nothing is mistaken for new: a damaged key
-//! counts as seen, a damaged intent is in doubt, a damaged row of the user's own is an error.
+//! counts as seen, a damaged intent is in doubt, a damaged row of the user's own is an error, the number
+//! of a damaged schema stays taken, and nobody says what became of the commits before a damaged crash.
 
 use crate::clock::Timestamp;
 use crate::error::Result;
 use crate::id::Fingerprint;
 use crate::ledger::{
-    IntentRecord, KeyRecord, KeyState, RowRecord, Stage, intent_key, intent_of_key,
+    IntentRecord, KeyRecord, KeyState, RowRecord, SchemaRecord, Stage, intent_key, intent_of_key,
 };
-use crate::store::{Inspection, Read, Table};
+use crate::store::{Inspection, META_UNCLEAN, Read, Table, Unclean};
 
 /// A record that stands in for one in quarantine.
 pub(super) enum StandIn {
     Key(KeyRecord),
     Intent(Box<IntentRecord>),
     Row(RowRecord),
+    Schema(SchemaRecord),
+    Crash(Unclean),
 }
 
 /// Where the stand-in of a row goes: a key among the settled ones, an intent among the outstanding.
@@ -70,6 +73,8 @@ pub(super) fn stand_in(
             })))
         }
         Table::Rows => Some(StandIn::Row(RowRecord::Lost { quarantine: number })),
+        Table::Schemas => Some(StandIn::Schema(SchemaRecord::lost(now))),
+        Table::Meta if key.starts_with(META_UNCLEAN) => Some(StandIn::Crash(Unclean::LOST)),
         _ => None,
     }
 }
@@ -91,6 +96,12 @@ pub(super) fn is_stand_in(
         Table::Intents => rows.record::<IntentRecord>(place)?.is_some_and(|record| {
             record.payload.is_none() && matches!(record.stage, Stage::InDoubt { .. })
         }),
+        Table::Schemas => {
+            rows.record::<SchemaRecord>(place)?.is_some_and(|schema| schema.is_lost())
+        }
+        Table::Meta if place.starts_with(META_UNCLEAN) => {
+            rows.record::<Unclean>(place)?.is_some_and(|crash| crash == Unclean::LOST)
+        }
         _ => false,
     })
 }

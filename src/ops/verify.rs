@@ -114,6 +114,11 @@ impl TableCheck {
             && self.unreachable.is_none()
     }
 
+    /// Whether rows may be missing.
+    pub(super) fn misses_rows(&self) -> bool {
+        self.rows_expected.is_none_or(|expected| expected > self.rows)
+    }
+
     /// How many rows there should be and are not.
     #[must_use]
     pub fn missing_rows(&self) -> u64 {

@@ -127,7 +127,7 @@ impl Store {
     /// # Errors
     /// `Poisoned` on the handle that failed: open the store again first. `Invalid` for a number that
     /// was never given out. `NotFound` for a commit so long ago (1,024 crashes) that it is not known
-    /// any more.
+    /// any more; `Damaged` if the record of the crash behind it is, or was lost to damage and a repair.
     pub fn resolve(&self, seq: CommitSeq) -> Result<Resolution> {
         let rows = self.read()?;
         let newest = self.newest_commit()?;
@@ -137,19 +137,24 @@ impl Store {
             )));
         }
         let unclean = rows.scan(Table::Meta, META_UNCLEAN, &[], usize::MAX)?;
-        let mut oldest = None;
+        let (mut oldest, mut is_lost) = (None, false);
         for (key, row) in &unclean {
-            let Unclean { last } = rows.parse(key, row)?;
-            if seq == last.next() {
-                return Ok(Resolution::NotCommitted);
+            match rows.parse(key, row)? {
+                Unclean::LOST => is_lost = true,
+                Unclean { last } if seq == last.next() => return Ok(Resolution::NotCommitted),
+                Unclean { last } if seq == last => return Ok(Resolution::Committed),
+                Unclean { last } => drop(oldest.get_or_insert(last)),
             }
-            oldest.get_or_insert(last);
         }
         match oldest {
             Some(oldest) if unclean.len() >= 1_024 && seq <= oldest => Err(Error::new(
                 crate::error::ErrorKind::NotFound,
                 format!("commit {seq} is older than the crashes this store remembers"),
             )),
+            _ if is_lost => Err(Error::damaged(format!(
+                "what became of commit {seq} is not known: the record of a crash was lost to damage, \
+                 and this may be the commit that was under way. Look for what it wrote"
+            ))),
             _ => Ok(Resolution::Committed),
         }
     }

@@ -13,7 +13,7 @@ use crate::seq::{COUNT_MAX, CommitSeq, Epoch, Incarnation};
 /// The key of [`Identity`].
 pub(super) const META_IDENTITY: &[u8] = b"identity";
 /// The keys of all [`Unclean`] rows begin so.
-pub(super) const META_UNCLEAN: &[u8] = b"unclean/";
+pub(crate) const META_UNCLEAN: &[u8] = b"unclean/";
 
 /// The version of the layout on disk that this program writes.
 pub(super) const FORMAT: u32 = 1;
@@ -141,8 +141,13 @@ impl Record for Unclean {
     const TABLE: Table = Table::Meta;
 }
 
+impl Unclean {
+    /// What stands where nobody knows any more which the last commit was.
+    pub(crate) const LOST: Self = Self { last: CommitSeq::new(u64::MAX) };
+}
+
 /// The key of the [`Unclean`] row of an epoch.
-pub(super) fn unclean_key(epoch: Epoch) -> Vec<u8> {
+pub(crate) fn unclean_key(epoch: Epoch) -> Vec<u8> {
     [META_UNCLEAN, &epoch.get().to_be_bytes()].concat()
 }
 

@@ -48,10 +48,14 @@ impl Note {
         Some(Self { store, epoch, commit })
     }
 
+    /// The epoch and the commit it speaks of, if it is about this store.
+    pub(super) fn reached(&self, store: StoreId) -> Option<(Epoch, CommitSeq)> {
+        (self.store == store.to_string()).then_some((self.epoch, self.commit))
+    }
+
     /// Refuses a store whose newest commit is older than one that was acknowledged.
     pub(super) fn check(&self, store: StoreId, epoch: Epoch, commit: CommitSeq) -> Result<()> {
-        let same = self.store == store.to_string();
-        if same && (self.epoch > epoch || self.epoch == epoch && self.commit > commit) {
+        if self.reached(store).is_some_and(|reached| reached > (epoch, commit)) {
             return Err(Error::damaged(format!(
                 "commit {} was acknowledged and is no longer in the file, whose newest is {commit}: \
                  the file is damaged, or is an older copy. Nothing was changed. Restore a newer \

@@ -34,11 +34,12 @@ pub use handle::{Resolution, Store};
 pub use options::{Durability, Limits, Options, Reopen};
 pub use pending::Pending;
 
+pub(crate) use head::{META_UNCLEAN, Unclean, unclean_key};
 pub(crate) use held::{Hold, HoldKind};
 pub(crate) use inspect::Inspection;
 pub(crate) use integrity::Sum;
 pub(crate) use plan::Plan;
-pub(crate) use rebuild::{Rebuild, rebuild};
+pub(crate) use rebuild::{Highest, Rebuild, rebuild};
 
 pub(crate) use snapshot::{Read, frame_of, list_of, row_name};
 pub(crate) use tables::{META_HEAD, Record, Table};

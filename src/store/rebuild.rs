@@ -18,12 +18,44 @@ use crate::clock::Timestamp;
 use crate::error::{Error, Result};
 use crate::id::StoreId;
 use crate::record::{Header, encode, seal};
-use crate::seq::Incarnation;
+use crate::seq::{COUNT_MAX, CommitSeq, Epoch, Incarnation};
 
 /// Rows in one commit of the new file.
 const ROWS_PER_COMMIT: usize = 10_000;
-/// Past every number that a store whose head is damaged may have given out.
-const ID_GAP: u64 = 1 << 32;
+/// Past every number that a store whose head is lost may have given out, beyond those that its rows
+/// still show.
+const GAP: u64 = 1 << 32;
+/// The same for epochs: each has shown itself in a row, unless nothing was done in it.
+const EPOCH_GAP: u64 = 1 << 16;
+
+/// The highest numbers that the rows of a store show.
+#[derive(Debug, Default)]
+pub(crate) struct Highest {
+    id: u64,
+    epoch: u64,
+    seq: u64,
+}
+
+impl Highest {
+    pub(crate) fn saw_id(&mut self, id: u64) {
+        raise(&mut self.id, id);
+    }
+
+    pub(crate) fn saw_epoch(&mut self, epoch: Epoch) {
+        raise(&mut self.epoch, epoch.get());
+    }
+
+    pub(crate) fn saw_commit(&mut self, seq: CommitSeq) {
+        raise(&mut self.seq, seq.get());
+    }
+}
+
+/// Takes a number for what it is, unless no store counts so far: a lie must not use up all the others.
+fn raise(highest: &mut u64, seen: u64) {
+    if seen < COUNT_MAX / 2 {
+        *highest = seen.max(*highest);
+    }
+}
 
 /// The new file while rows go into it.
 pub(crate) struct Rebuild {
@@ -74,6 +106,7 @@ impl Rebuild {
 pub(crate) fn rebuild(
     inspection: Inspection,
     options: &Options,
+    mut highest: Highest,
     fill: impl FnOnce(&Inspection, &mut Rebuild) -> Result<()>,
 ) -> Result<PathBuf> {
     let Some((path, _)) = &inspection.file else {
@@ -86,16 +119,16 @@ pub(crate) fn rebuild(
         store: StoreId::draw(now.as_ms(), path.as_os_str().as_encoded_bytes()),
         created: now,
     });
-    let head = inspection.head.clone().unwrap_or_else(|| Head {
-        next_id: ID_GAP,
-        clean: false,
-        ..Head::first(ClockMark::believed(now))
-    });
-    // A new life: what is missing may have carried numbers that are given out again, and no external
-    // id may be used twice.
-    let incarnation = Incarnation::new(head.incarnation.get() + 1);
-    let sums = Head::first(head.clock).sums;
-    let fresh = Head { sums, incarnation, seq: head.seq.next(), ..head };
+    if let Some((_, lock)) = &inspection.file
+        && let Some((epoch, commit)) = lock.left().and_then(|note| note.reached(identity.store))
+    {
+        highest.saw_epoch(epoch);
+        highest.saw_commit(commit);
+    }
+    let fresh = match &inspection.head {
+        Some(head) => continued(head, &highest),
+        None => begun_anew(now, &highest),
+    };
     let building = beside(&path, "repairing");
     build_file(&building, |medium| {
         initialize(medium.clone(), options.cache_bytes, &identity, fresh)?;
@@ -126,6 +159,42 @@ pub(crate) fn rebuild(
         lock.settle();
     }
     Ok(kept)
+}
+
+/// The head of the new file, behind the one that was found.
+fn continued(head: &Head, highest: &Highest) -> Head {
+    Head {
+        // A new life: what is missing may have carried numbers that are given out again, and no
+        // external id may be used twice.
+        incarnation: Incarnation::new(head.incarnation.get() + 1),
+        epoch: head.epoch.max(Epoch::new(highest.epoch)),
+        // Behind the last one that was acknowledged another may have been under way.
+        seq: head.seq.next().max(CommitSeq::new(highest.seq + 2)),
+        next_id: head.next_id.max(highest.id + 1),
+        sums: Head::first(head.clock).sums,
+        ..head.clone()
+    }
+}
+
+/// The head of the new file when the old one is lost: past every number that may have been given out,
+/// and under no known life. All that may have been forgotten counts as forgotten.
+fn begun_anew(now: Timestamp, highest: &Highest) -> Head {
+    Head {
+        incarnation: drawn_life(now),
+        epoch: Epoch::new(highest.epoch + EPOCH_GAP),
+        seq: CommitSeq::new(highest.seq + GAP),
+        next_id: highest.id + GAP,
+        horizon: now,
+        clean: false,
+        ..Head::first(ClockMark::believed(now))
+    }
+}
+
+/// A life that no store has had before, as far as chance goes.
+fn drawn_life(now: Timestamp) -> Incarnation {
+    let drawn = StoreId::draw(now.as_ms(), b"incarnation");
+    let number = drawn.as_bytes().iter().take(8).fold(0, |all, byte| all << 8 | u64::from(*byte));
+    Incarnation::new(number >> 2)
 }
 
 /// The head that [`initialize`] wrote, accumulators included.

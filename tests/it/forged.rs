@@ -185,12 +185,19 @@ fn the_last_commit_of_a_crash_may_have_any_number() {
     let bytes = crashed.to_bytes();
     let rows = rows_of(&bytes, "meta");
     let (key, row) = rows.iter().find(|(key, _)| key.starts_with(b"unclean/")).unwrap();
-    let row = reframed(0, key, row, |row| {
-        row.truncate(21);
-        row.extend_from_slice(&varint(u64::MAX));
-    });
-    let store = open_bytes(&with_row(&bytes, "meta", key, Some(&row))).unwrap();
+    let forged = |last| {
+        let row = reframed(0, key, row, |row| {
+            row.truncate(21);
+            row.extend_from_slice(&varint(last));
+        });
+        open_bytes(&with_row(&bytes, "meta", key, Some(&row))).unwrap()
+    };
+    let store = forged(u64::MAX - 1);
     assert_eq!(store.resolve(CommitSeq::new(0)).unwrap(), Resolution::Committed);
+    assert_eq!(kind(store.resolve(CommitSeq::new(u64::MAX))), ErrorKind::Invalid);
+    // The very last one says that nobody knows.
+    let store = forged(u64::MAX);
+    assert_eq!(kind(store.resolve(CommitSeq::new(0))), ErrorKind::Damaged);
     assert_eq!(kind(store.resolve(CommitSeq::new(u64::MAX))), ErrorKind::Invalid);
 }
 

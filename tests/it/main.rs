@@ -33,6 +33,7 @@ mod newer;
 mod ops;
 mod place;
 mod relay;
+mod rescued;
 mod security;
 mod step;
 mod store;

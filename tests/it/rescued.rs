@@ -1,0 +1,257 @@
+//! Stores that were repaired after the loss of what they count by: nothing is given out twice, and no
+//! answer is made up.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use milepost::{
+    Claimed, CommitSeq, ErrorKind, IntentId, Key, Options, RepairOptions, Resolution, Store,
+    Versioned, repair, verify,
+};
+use serde::{Deserialize, Serialize};
+use tempfile::TempDir;
+
+use crate::support::{
+    Counter, T0, clock, count, error, killed, kind, on_disk, rows_of, second, with_row,
+};
+
+fn on_file(bytes: &[u8]) -> (TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("bot.mp");
+    fs::write(&path, bytes).unwrap();
+    (folder, path)
+}
+
+/// Flips a bit at the end of a row.
+fn damage(path: &Path, table: &'static str, is: impl Fn(&[u8]) -> bool) {
+    let bytes = fs::read(path).unwrap();
+    let (key, mut row) = rows_of(&bytes, table).into_iter().find(|(key, _)| is(key)).unwrap();
+    *row.last_mut().unwrap() ^= 1;
+    fs::write(path, with_row(&bytes, table, &key, Some(&row))).unwrap();
+}
+
+fn lose_the_head(path: &Path, options: &Options) {
+    damage(path, "meta", |key| key == b"head");
+    assert_eq!(kind(options.open(path)), ErrorKind::Damaged);
+    let how = RepairOptions::new().options(options.clone());
+    assert_eq!(kind(repair(path, &how)), ErrorKind::Damaged, "nobody has agreed");
+    repair(path, &how.accept_missing_rows()).unwrap();
+    assert!(verify(path, options).unwrap().is_sound());
+}
+
+/// Sends an order, and has a person settle another one, which takes a number too.
+fn send(store: &Store, n: u64) -> (IntentId, String) {
+    let mut run = store.run::<Counter>("run").unwrap();
+    let key = format!("{}-{n}", store.epoch());
+    let step = run.step(key, n, |tx| Ok((tx.emit("orders", &n)?, tx.emit("orders", &n)?)));
+    let (first, second) = step.unwrap().into_outcome();
+    store.intents().reject(&second, "anna").unwrap();
+    let intent = store.intent::<u64, u64>(&first).unwrap().unwrap();
+    (first, intent.external_id.to_string())
+}
+
+/// Against: a head that is lost twice in a store's life. Each time it began with the same numbers: the
+/// second order took the place of the first, under its name at the exchange.
+#[test]
+fn what_a_store_without_a_head_gave_out_is_never_given_out_again() {
+    let options = Options::new();
+    let (disk, store) = on_disk(&options);
+    let mut given = vec![send(&store, 1)];
+    let mut epochs = vec![store.epoch()];
+    drop(store);
+    let (_folder, path) = on_file(&disk.to_bytes());
+    for n in 2..6 {
+        lose_the_head(&path, &options);
+        let store = Store::open(&path).unwrap();
+        given.push(send(&store, n));
+        epochs.push(store.epoch());
+        for (n, (id, external)) in (1u64..).zip(&given) {
+            let intent = store.intent::<u64, u64>(id).unwrap().expect("an order is gone");
+            assert_eq!((intent.payload, intent.external_id.as_str()), (n, external.as_str()));
+        }
+        assert_eq!(store.intents().audit(99).unwrap().len(), given.len());
+        store.close().unwrap();
+    }
+    let names: BTreeSet<_> = given.iter().map(|(_, external)| external).collect();
+    assert_eq!(names.len(), given.len(), "an external id is used twice");
+    assert!(epochs.is_sorted_by(|one, two| one < two), "an epoch comes again: {epochs:?}");
+}
+
+/// Against: a request that was done and forgotten, and is new again because the store no longer knows
+/// that it forgets.
+#[test]
+fn what_a_store_without_a_head_may_have_forgotten_is_beyond_its_horizon() {
+    let clock = clock();
+    let options = Options::new().clock(clock.clone());
+    let (disk, store) = on_disk(&options);
+    let key = || Key::new("k").expires_after(second(10)).issued_at(T0);
+    let Ok(Claimed::Fresh(claim)) = store.claim::<u64>("s", key(), &1) else { panic!() };
+    claim.complete(&1).unwrap();
+    clock.advance(second(60));
+    assert!(matches!(store.claim::<u64>("s", key(), &1).unwrap(), Claimed::BeyondHorizon));
+    count(&mut store.run::<Counter>("run").unwrap(), 1).unwrap();
+    drop(store);
+    let (_folder, path) = on_file(&disk.to_bytes());
+    lose_the_head(&path, &options);
+    let store = options.open(&path).unwrap();
+    let again = store.claim::<u64>("s", key(), &1).unwrap();
+    assert!(matches!(again, Claimed::BeyondHorizon), "{again:?}");
+    let new = Key::new("new").expires_after(second(10)).issued_at(T0.after(second(60)));
+    assert!(matches!(store.claim::<u64>("s", new, &1).unwrap(), Claimed::Fresh(_)));
+}
+
+/// A store that was killed twice; the commits of which nobody was told, and their answers.
+fn killed_twice() -> (Vec<u8>, [(CommitSeq, Resolution); 4]) {
+    let (mut disk, mut store) = on_disk(&Options::new());
+    let mut known = Vec::new();
+    for n in 1..=2 {
+        count(&mut store.run::<Counter>("run").unwrap(), n).unwrap();
+        let last = store.newest_commit().unwrap();
+        known.push((last, Resolution::Committed));
+        known.push((CommitSeq::new(last.get() + 1), Resolution::NotCommitted));
+        disk = killed(&disk);
+        store = Options::new().open_on(disk.clone()).unwrap();
+    }
+    drop(store);
+    (disk.to_bytes(), known.try_into().unwrap())
+}
+
+/// Against: an order that was not committed, of which it is said that it was, because the record of the
+/// crash was damaged and put aside.
+#[test]
+fn after_a_repair_no_commit_of_a_damaged_crash_is_said_to_be_on_disk() {
+    let (bytes, known) = killed_twice();
+    let [(one, _), (behind_one, _), (two, _), (behind_two, _)] = known;
+    let rows = rows_of(&bytes, "meta");
+    let crashes = rows.iter().filter(|(key, _)| key.starts_with(b"unclean/"));
+    assert_eq!(crashes.count(), 2);
+    for nth in 0..2 {
+        let (_folder, path) = on_file(&bytes);
+        let mut seen = std::cell::Cell::new(0);
+        damage(&path, "meta", |key| {
+            let is = key.starts_with(b"unclean/");
+            let now = seen.get();
+            seen.set(now + usize::from(is));
+            is && now == nth
+        });
+        assert!(*seen.get_mut() > nth);
+        let (lost, kept) = if nth == 0 {
+            (behind_one, [two, behind_two])
+        } else {
+            (behind_two, [one, behind_one])
+        };
+        let store = Store::open(&path).unwrap();
+        assert_eq!(kind(store.resolve(lost)), ErrorKind::Damaged);
+        drop(store);
+        let done = repair(&path, &RepairOptions::new()).unwrap();
+        assert_eq!(done.quarantined, 1);
+        assert!(verify(&path, &Options::new()).unwrap().is_sound());
+
+        let store = Store::open(&path).unwrap();
+        let refused = error(store.resolve(lost));
+        assert_eq!(refused.kind(), ErrorKind::Damaged, "{refused}");
+        assert_eq!(store.resolve(kept[0]).unwrap(), Resolution::Committed);
+        assert_eq!(store.resolve(kept[1]).unwrap(), Resolution::NotCommitted);
+        let number = store.quarantine().list().unwrap()[0].number;
+        assert_eq!(kind(store.quarantine().restore(number)), ErrorKind::Damaged);
+        store.quarantine().drop(number).unwrap();
+        assert_eq!(kind(store.resolve(lost)), ErrorKind::Damaged);
+    }
+}
+
+/// Against: the same when the record of the crash is gone, or the head with all its numbers.
+#[test]
+fn after_a_loss_no_commit_is_said_to_be_on_disk_that_was_not() {
+    let (bytes, known) = killed_twice();
+    let rows = rows_of(&bytes, "meta");
+    let (gone, _) = rows.iter().find(|(key, _)| key.starts_with(b"unclean/")).unwrap();
+    let (_folder, path) = on_file(&with_row(&bytes, "meta", gone, None));
+    repair(&path, &RepairOptions::new().accept_missing_rows()).unwrap();
+    let store = Store::open(&path).unwrap();
+    let [_, (behind_one, _), rest @ ..] = known;
+    assert_eq!(kind(store.resolve(behind_one)), ErrorKind::Damaged);
+    for (commit, truth) in rest {
+        assert_eq!(store.resolve(commit).unwrap(), truth);
+    }
+    drop(store);
+
+    let (_folder, path) = on_file(&bytes);
+    lose_the_head(&path, &Options::new());
+    let store = Store::open(&path).unwrap();
+    count(&mut store.run::<Counter>("run").unwrap(), 3).unwrap();
+    for (commit, truth) in known {
+        assert_eq!(store.resolve(commit).unwrap(), truth, "{commit}");
+    }
+    // The one that was under way when the head was lost.
+    let under_way = CommitSeq::new(known[3].0.get() + 3);
+    assert_eq!(kind(store.resolve(under_way)), ErrorKind::Damaged);
+    // What comes after the repair is known again.
+    let newest = store.newest_commit().unwrap();
+    assert!(newest > known[3].0);
+    let copy = fs::read(&path).unwrap();
+    drop(store);
+    fs::write(&path, copy).unwrap();
+    let store = Store::open(&path).unwrap();
+    assert_eq!(store.resolve(newest).unwrap(), Resolution::Committed);
+    let behind = CommitSeq::new(newest.get() + 1);
+    assert_eq!(store.resolve(behind).unwrap(), Resolution::NotCommitted);
+}
+
+/// Of the same bytes as [`Counter`], and another thing.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Account {
+    balance: u64,
+    orders: Vec<u64>,
+}
+
+impl Versioned for Account {
+    const NAME: &'static str = "account";
+    const VERSION: u32 = 1;
+}
+
+/// Against: a state that is read as another type, because the name of its own was damaged and put aside,
+/// and its number was given to the next new one.
+#[test]
+fn the_number_of_a_damaged_schema_is_not_given_to_another_type() {
+    let (disk, store) = on_disk(&Options::new());
+    count(&mut store.run::<Counter>("run").unwrap(), 1).unwrap();
+    drop(store);
+    let (_folder, path) = on_file(&disk.to_bytes());
+    damage(&path, "schemas", |_| true);
+    repair(&path, &RepairOptions::new()).unwrap();
+    assert!(verify(&path, &Options::new()).unwrap().is_sound());
+    let store = Store::open(&path).unwrap();
+    assert_eq!(store.run::<Account>("new").unwrap().steps(), 0);
+    let refused = error(store.run::<Account>("run"));
+    assert_eq!(refused.kind(), ErrorKind::Damaged, "{refused}");
+    let refused = error(store.run::<Counter>("run"));
+    assert_eq!(refused.kind(), ErrorKind::Damaged, "{refused}");
+    assert!(refused.to_string().contains("quarantine"), "{refused}");
+    // A new run of that type is no harm.
+    count(&mut store.run::<Counter>("other").unwrap(), 1).unwrap();
+}
+
+/// Against: commits that were acknowledged and are not in the copy that was put in the store's place,
+/// whose numbers are given to others.
+#[test]
+fn the_commits_that_an_older_copy_lacks_are_not_said_to_be_on_disk() {
+    let live = tempfile::tempdir().unwrap();
+    let store = Store::create(live.path().join("bot.mp")).unwrap();
+    let mut run = store.run::<Counter>("run").unwrap();
+    count(&mut run, 1).unwrap();
+    let older = fs::read(live.path().join("bot.mp")).unwrap();
+    let known = store.newest_commit().unwrap();
+    for n in 2..=4 {
+        count(&mut run, n).unwrap();
+    }
+    let lost = store.newest_commit().unwrap();
+    let (folder, path) = on_file(&older);
+    fs::copy(live.path().join("bot.mp.lock"), folder.path().join("bot.mp.lock")).unwrap();
+    repair(&path, &RepairOptions::new().accept_missing_rows()).unwrap();
+    let store = Store::open(&path).unwrap();
+    for n in known.get() + 1..=lost.get() + 1 {
+        let refused = error(store.resolve(CommitSeq::new(n)));
+        assert_eq!(refused.kind(), ErrorKind::Damaged, "{n}: {refused}");
+    }
+}
