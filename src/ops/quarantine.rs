@@ -6,7 +6,9 @@ use super::check::{Fault, fault_of};
 use super::stand_in::{is_stand_in, stand_in_place};
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
-use crate::ledger::{QuarantineRecord, quarantine_key};
+use crate::ledger::{
+    ExpiryRecord, KeyRecord, QuarantineRecord, expiry_entry, expiry_key, quarantine_key,
+};
 use crate::seq::Epoch;
 use crate::store::{Plan, Read, Store, Table, row_name};
 
@@ -94,6 +96,7 @@ impl Quarantine {
                 None => {}
             }
             clear_place(plan, table, &key, number)?;
+            list_deadline(plan, table, &key, &bytes)?;
             plan.put_raw(table, &key, &bytes)?;
             plan.delete(Table::Quarantine, &quarantine_key(number))
         })
@@ -128,6 +131,16 @@ fn clear_place(plan: &mut Plan<'_>, table: Table, key: &[u8], number: u64) -> Re
                 format!("{} has been written anew since", row_name(table, place)),
             ));
         }
+    }
+    Ok(())
+}
+
+/// Lists a key that expires among those that fall due with it: the repair listed what it could read.
+fn list_deadline(plan: &mut Plan<'_>, table: Table, key: &[u8], bytes: &[u8]) -> Result<()> {
+    if table == Table::Keys
+        && let Some(deadline) = plan.parse::<KeyRecord>(key, bytes)?.deadline
+    {
+        plan.append::<ExpiryRecord>(expiry_key(deadline, plan.seq()), &expiry_entry(key));
     }
     Ok(())
 }

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 
 use crate::support::{
-    Counter, T0, clock, count, error, killed, kind, on_disk, rows_of, second, with_row,
+    Counter, T0, clock, count, error, killed, kind, on_disk, reframed, rows_of, second, with_row,
 };
 
 fn on_file(bytes: &[u8]) -> (TempDir, PathBuf) {
@@ -254,4 +254,41 @@ fn the_commits_that_an_older_copy_lacks_are_not_said_to_be_on_disk() {
         let refused = error(store.resolve(CommitSeq::new(n)));
         assert_eq!(refused.kind(), ErrorKind::Damaged, "{n}: {refused}");
     }
+}
+
+/// Against: a key that goes back where it stood and is not listed where its time ends: it never expires,
+/// and the store is called damaged from then on.
+#[test]
+fn a_key_that_is_restored_from_quarantine_expires_like_any_other() {
+    let clock = clock();
+    let options = Options::new().clock(clock.clone());
+    let (disk, store) = on_disk(&options);
+    let mut run = store.run::<Counter>("run").unwrap();
+    let key = || Key::new("k").expires_after(second(3_600));
+    run.step(key(), 1, |_| Ok(1u64)).unwrap();
+    drop((run, store));
+    let (_, good) = rows_of(&disk.to_bytes(), "keys").remove(0);
+    let (_folder, path) = on_file(&disk.to_bytes());
+    damage(&path, "keys", |_| true);
+    repair(&path, &RepairOptions::new().options(options.clone())).unwrap();
+    // Somebody mends the byte in quarantine.
+    let bytes = fs::read(&path).unwrap();
+    let (number, row) = rows_of(&bytes, "quarantine").remove(0);
+    let mended = reframed(10, &number, &row, |row| {
+        let but_last = &good[..good.len() - 1];
+        let at = row.windows(but_last.len()).position(|part| part == but_last).unwrap();
+        row[at..at + good.len()].copy_from_slice(&good);
+    });
+    fs::write(&path, with_row(&bytes, "quarantine", &number, Some(&mended))).unwrap();
+
+    let store = options.open(&path).unwrap();
+    let number = store.quarantine().list().unwrap()[0].number;
+    store.quarantine().restore(number).unwrap();
+    let found = store.verify().unwrap();
+    assert!(found.indexes.is_empty(), "{found}");
+    let mut run = store.run::<Counter>("run").unwrap();
+    assert!(!run.step(key(), 2, |_| Ok(1u64)).unwrap().is_fresh());
+    clock.advance(second(3_602));
+    count(&mut run, 2).unwrap();
+    assert!(run.step(key(), 3, |_| Ok(1u64)).unwrap().is_fresh(), "it never expires");
 }
