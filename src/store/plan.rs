@@ -284,7 +284,7 @@ impl Plan<'_> {
         let limit = self.frame.limits.rows_per_step;
         self.touched(table);
         self.writes.set(table, key, value);
-        if self.writes.rows > limit + self.forgotten {
+        if self.writes.rows > limit.saturating_add(self.forgotten) {
             return Err(Error::new(
                 ErrorKind::LimitExceeded,
                 format!(

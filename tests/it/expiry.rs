@@ -502,3 +502,16 @@ fn a_refused_step_forgets_nothing() {
     assert_eq!(keys_on(&disk), 1);
     assert!(is_new(&mut run, ten_seconds("k")));
 }
+
+/// Against: no limit at all on the rows of a step, to which what is forgotten on the side is added: the
+/// sum wraps, and every step is over its limit.
+#[test]
+fn keys_are_forgotten_also_when_a_step_may_write_any_number_of_rows() {
+    let clock = clock();
+    let limits = Limits { rows_per_step: usize::MAX, ..Limits::default() };
+    let store = Options::new().clock(clock.clone()).limits(limits).in_memory().unwrap();
+    let mut run = store.run::<Counter>("run").unwrap();
+    assert!(is_new(&mut run, ten_seconds("k")));
+    clock.advance(second(60));
+    assert!(is_new(&mut run, ten_seconds("k")));
+}
