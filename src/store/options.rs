@@ -9,6 +9,9 @@ use crate::record::PAYLOAD_BYTES_MAX;
 
 /// A key and its scope are listed in the expiry index with two bytes of length.
 const KEY_BYTES_MAX: usize = 32 << 10;
+/// A record has the user's value and something beside it, and must itself be a payload.
+const VALUE_BYTES_MAX: usize = 255 << 20;
+const _: () = assert!(VALUE_BYTES_MAX + (1 << 19) < PAYLOAD_BYTES_MAX);
 
 /// How a store is created or opened; see [`Store`](crate::Store) for the short ways.
 ///
@@ -174,7 +177,7 @@ impl Options {
                 format!("the key limit is at most {KEY_BYTES_MAX} bytes, not {key_bytes}"),
             ));
         }
-        if value_bytes >= PAYLOAD_BYTES_MAX {
+        if value_bytes > VALUE_BYTES_MAX {
             return Err(Error::invalid(format!(
                 "the value limit is at most 255 MiB, not {value_bytes} bytes"
             )));

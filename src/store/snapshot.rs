@@ -65,9 +65,10 @@ pub(crate) fn list_of<'b, T: Record>(
     own_payload::<T>(row, bytes, PAYLOAD_BYTES_MAX).map(unpack)
 }
 
-/// A record of our own carries the user's value and a little of its own beside it.
+/// A record of our own carries up to two of the user's values, an order and its answer, and a little of
+/// its own beside them. What could not be decoded is not written.
 pub(super) fn own_record_limit(value_limit: usize) -> usize {
-    value_limit.saturating_add(64 << 10)
+    value_limit.saturating_mul(2).saturating_add(64 << 10).min(PAYLOAD_BYTES_MAX)
 }
 
 /// The header and the payload of a row, if its bytes are what was written there.

@@ -493,6 +493,30 @@ fn an_answer_that_cannot_be_stored_leaves_the_effect_in_doubt() {
     store.intents().confirm::<u64>(&id, None, "anna: filled").unwrap();
 }
 
+/// Against: an order and its answer, each within the limit and both together not, so that it is done and
+/// can never be said to be.
+#[test]
+fn an_answer_as_long_as_a_value_may_be_fits_beside_a_payload_as_long() {
+    struct Thorough;
+    impl Receiver for Thorough {
+        type Request = String;
+        type Outcome = String;
+
+        fn send(&mut self, delivery: &Delivery<String>) -> Sent<String> {
+            Sent::Confirmed(delivery.payload.clone())
+        }
+    }
+    let limits = Limits { value_bytes: 200_000, ..Limits::default() };
+    let store = Options::new().limits(limits).in_memory().unwrap();
+    let mut run = store.run::<Counter>("run").unwrap();
+    let order = "x".repeat(199_990);
+    let id = run.step("k", 1, |tx| tx.emit("orders", &order)).unwrap().into_outcome();
+    assert_eq!(Relay::new(&store, "orders").run_once(&mut Thorough).unwrap().confirmed, 1);
+    let intent = store.intent::<String, String>(&id).unwrap().unwrap();
+    let by = SettledBy::Reply;
+    assert_eq!(intent.state, IntentState::Confirmed { outcome: Some(order), by });
+}
+
 /// Against: bytes of one type sent to a receiver of another.
 #[test]
 fn a_payload_of_another_type_is_a_mismatch_and_nothing_is_sent() {

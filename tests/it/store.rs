@@ -335,6 +335,9 @@ fn options_that_make_no_sense_are_refused() {
         Limits { value_bytes: 0, ..defaults },
         Limits { rows_per_step: 0, ..defaults },
         Limits { value_bytes: 256 << 20, ..defaults },
+        // Such a value could be written; with what stands beside it in its record, it could not be read.
+        Limits { value_bytes: (255 << 20) + 1, ..defaults },
+        Limits { value_bytes: (256 << 20) - 2, ..defaults },
     ] {
         assert_eq!(kind(Options::new().limits(limits).in_memory()), ErrorKind::Invalid);
     }
