@@ -6,9 +6,7 @@ use super::check::{Fault, fault_of};
 use super::stand_in::{is_stand_in, stand_in_place};
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
-use crate::ledger::{
-    ExpiryRecord, KeyRecord, QuarantineRecord, expiry_entry, expiry_key, quarantine_key,
-};
+use crate::ledger::{ExpiryRecord, KeyRecord, QuarantineRecord, expiry_key, quarantine_key};
 use crate::seq::Epoch;
 use crate::store::{Plan, Read, Store, Table, row_name};
 
@@ -140,7 +138,7 @@ fn list_deadline(plan: &mut Plan<'_>, table: Table, key: &[u8], bytes: &[u8]) ->
     if table == Table::Keys
         && let Some(deadline) = plan.parse::<KeyRecord>(key, bytes)?.deadline
     {
-        plan.append::<ExpiryRecord>(expiry_key(deadline, plan.seq()), &expiry_entry(key));
+        plan.enlist::<ExpiryRecord>(expiry_key(deadline, plan.seq()), key);
     }
     Ok(())
 }
