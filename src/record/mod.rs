@@ -10,6 +10,7 @@ mod frame;
 mod key_list;
 mod name;
 mod payload;
+mod shape;
 mod writing;
 
 pub(crate) use codec::{Bytes, DecodeError, EncodeError, PAYLOAD_BYTES_MAX, decode, encode};
@@ -17,3 +18,4 @@ pub(crate) use frame::{CODEC_BINCODE, FrameError, Header, open as open_frame, se
 pub(crate) use key_list::{KeyList, unpack};
 pub(crate) use name::{named, unnamed};
 pub(crate) use payload::Payload;
+pub(crate) use shape::{Difference, Shape, Untraceable, ViewError};
