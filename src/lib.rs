@@ -125,9 +125,11 @@ pub use ops::{
     DamagedRow, Quarantine, Quarantined, Repair, RepairOptions, TableCheck, Verification, repair,
     verify,
 };
+pub use record::Codec;
 pub use seq::{CommitSeq, Epoch, Incarnation};
 pub use step::{
-    Claim, Claimed, Done, Doubt, Intent, IntentState, IntentSummary, Intents, Recovery, Run, Tx,
+    Claim, Claimed, Done, Doubt, Intent, IntentState, IntentSummary, Intents, Migrate, Migrated,
+    Migrations, Recovery, Run, RunView, Tx,
 };
 pub use store::{
     Disk, Durability, Limits, MemoryDisk, Options, Pending, Reopen, Resolution, Store,

@@ -15,7 +15,8 @@ mod tests;
 pub use audit::{AuditAction, AuditEntry};
 pub use intent::SettledBy;
 pub use key::Key;
-pub use run::{Position, Versioned};
+pub use run::Position;
+pub use schema::Versioned;
 
 pub(crate) use audit::{AuditRecord, audit_key};
 pub(crate) use intent::{
@@ -30,4 +31,6 @@ pub(crate) use key::{
 pub(crate) use quarantine::{QuarantineRecord, quarantine_key};
 pub(crate) use row::{RowRecord, row_key};
 pub(crate) use run::{RunRecord, run_key};
-pub(crate) use schema::{SchemaRecord, check as check_schema, schema_key};
+pub(crate) use schema::{
+    Form, SchemaRecord, TypeVersion, check as check_schema, check_form, schema_key,
+};

@@ -12,39 +12,6 @@ use crate::record::Payload;
 use crate::seq::Epoch;
 use crate::store::{Record, Table};
 
-/// A type that is stored under a name and a version.
-///
-/// Raise the version whenever a field is added, removed, moved or given another type: bytes of one
-/// version are never read as another. Without that, a field that became another type of the same
-/// width may be read wrong.
-///
-/// A value has at most 128 levels: each struct, enum, tuple, list, map and option is one, inside the one
-/// that holds it. That goes for all that is stored, outcomes, payloads, rows and requests too: a type
-/// that holds itself would otherwise be read as deep as damaged bytes say, down to the end of the
-/// stack. A value of more levels is refused when it is written; keep a long chain as a list.
-///
-/// A hash set behind a `#[serde(transparent)]` type of your own looks like a list to serde, and is
-/// refused as soon as its order changes: use a `BTreeSet` there. A field under `#[serde(skip)]` is
-/// its default after a restart, and after a step that failed.
-///
-/// ```
-/// #[derive(Default, serde::Serialize, serde::Deserialize)]
-/// struct Momentum {
-///     window: Vec<i64>,
-/// }
-///
-/// impl milepost::Versioned for Momentum {
-///     const NAME: &'static str = "momentum";
-///     const VERSION: u32 = 1;
-/// }
-/// ```
-pub trait Versioned {
-    /// The name of the type in the store: it may be moved and renamed in the code.
-    const NAME: &'static str;
-    /// The version of its fields, from 1.
-    const VERSION: u32;
-}
-
 /// How far a run is in its input.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[non_exhaustive]

@@ -1,10 +1,86 @@
-//! Schemas: the name and version under which a type is stored.
+//! Schemas: the name, the version and the shape under which a type is stored.
 
+use std::cmp::Ordering;
+use std::fmt;
+
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
+use crate::record::{Codec, DecodeError, Shape, Untraceable, decode};
 use crate::store::{Record, Table};
+
+/// A type that is stored under a name and a version.
+///
+/// Raise the version whenever a field is added, removed, moved, renamed or given another type. The
+/// store keeps the shape of each version, and refuses a type that was changed without a new one: the
+/// error names the field. How the states that are there become the new version is said by
+/// [`Migrations`](crate::Migrations). A new name of the type in the code, or of a type inside it, is
+/// no change.
+///
+/// The shape is read off `Deserialize`, once in a process. A type that has none (serde's `untagged`,
+/// `tag`, `flatten` and `alias`, or one that takes none of the values that are made up for it) is
+/// refused by name; [`CODEC`](Self::CODEC) is the way out.
+///
+/// A value has at most 128 levels: each struct, enum, tuple, list, map and option is one, inside the one
+/// that holds it. That goes for all that is stored, outcomes, payloads, rows and requests too: a type
+/// that holds itself would otherwise be read as deep as damaged bytes say, down to the end of the
+/// stack. A value of more levels is refused when it is written; keep a long chain as a list.
+///
+/// A hash set behind a `#[serde(transparent)]` type of your own looks like a list to serde, and is
+/// refused as soon as its order changes: use a `BTreeSet` there. A field under `#[serde(skip)]` is
+/// its default after a restart, and after a step that failed.
+///
+/// ```
+/// #[derive(Default, serde::Serialize, serde::Deserialize)]
+/// struct Book {
+///     cash: i64,
+///     positions: i64,
+///     equity: i64,
+/// }
+///
+/// impl milepost::Versioned for Book {
+///     const NAME: &'static str = "book";
+///     const VERSION: u32 = 1;
+///
+///     fn validate(&self) -> Result<(), String> {
+///         if self.cash + self.positions == self.equity {
+///             Ok(())
+///         } else {
+///             Err(format!("{} + {} is not {}", self.cash, self.positions, self.equity))
+///         }
+///     }
+/// }
+///
+/// let store = milepost::Store::in_memory()?;
+/// let mut run = store.run::<Book>("spy-daily")?;
+/// let error = run.step("bar-1", 1, |tx| Ok(tx.state.cash += 5)).unwrap_err();
+/// assert_eq!(error.kind(), milepost::ErrorKind::Aborted);
+/// assert_eq!(run.state().cash, 0);
+/// # Ok::<(), milepost::Error>(())
+/// ```
+pub trait Versioned {
+    /// The name of the type in the store: it may be moved and renamed in the code.
+    const NAME: &'static str;
+    /// The version of its fields, from 1.
+    const VERSION: u32;
+    /// How it is written. Changing it is a change of the type.
+    const CODEC: Codec = Codec::Binary;
+
+    /// What must always be true of a value, beyond what its types say: `Err` says what is not.
+    ///
+    /// Called whenever a state is loaded or migrated, and before each commit of one: so a state that
+    /// could not be loaded again is never written. A step that ends in such a state is refused with
+    /// [`Aborted`](crate::ErrorKind::Aborted), and nothing of it is written; a batch is one step
+    /// here. It runs once in every step, so it should cost less than the step.
+    ///
+    /// # Errors
+    /// What is wrong, in words for whoever reads the log.
+    fn validate(&self) -> Result<(), String> {
+        Ok(())
+    }
+}
 
 /// One version of one type.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -12,16 +88,120 @@ pub(crate) struct SchemaRecord {
     pub(crate) name: String,
     pub(crate) version: u32,
     pub(crate) first_seen: Timestamp,
+    pub(crate) form: Form,
+}
+
+/// What a version of a type looks like in bytes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Form {
+    /// Not known: it was written before shapes were kept, and not used since.
+    Unknown,
+    Shape {
+        fingerprint: [u8; 32],
+        shape: Shape,
+    },
+    /// The bytes say it themselves.
+    Json,
+}
+
+/// A type of this program: what it is stored under, and what it looks like.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct TypeVersion {
+    pub(crate) name: &'static str,
+    pub(crate) version: u32,
+    form: fn() -> Result<Form>,
+}
+
+impl TypeVersion {
+    pub(crate) fn of<S: Versioned + DeserializeOwned + 'static>() -> Self {
+        Self { name: S::NAME, version: S::VERSION, form: Form::of::<S> }
+    }
+
+    /// # Errors
+    /// `Invalid` if the type has no shape.
+    pub(crate) fn form(&self) -> Result<Form> {
+        (self.form)()
+    }
+
+    pub(crate) fn is(&self, name: &str, version: u32) -> bool {
+        self.name == name && self.version == version
+    }
+}
+
+impl fmt::Display for TypeVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "`{}` version {}", self.name, self.version)
+    }
+}
+
+impl Form {
+    fn of<S: Versioned + DeserializeOwned + 'static>() -> Result<Self> {
+        match S::CODEC {
+            Codec::Json => Ok(Self::Json),
+            Codec::Binary => {
+                let shape = Shape::of::<S>().map_err(untraceable)?;
+                Ok(Self::Shape { fingerprint: shape.fingerprint(), shape: (*shape).clone() })
+            }
+        }
+    }
+
+    /// The shape, if there is one.
+    pub(crate) fn shape(&self) -> Option<&Shape> {
+        if let Self::Shape { shape, .. } = self { Some(shape) } else { None }
+    }
+
+    /// What is not as it was, in words.
+    fn differences(&self, now: &Self) -> Vec<String> {
+        match (self, now) {
+            (Self::Unknown, _) | (_, Self::Unknown) | (Self::Json, Self::Json) => Vec::new(),
+            (
+                Self::Shape { fingerprint: old, shape: was },
+                Self::Shape { fingerprint: new, shape: is },
+            ) => {
+                if old == new {
+                    return Vec::new();
+                }
+                was.differences(is).iter().map(ToString::to_string).collect()
+            }
+            (Self::Shape { .. }, Self::Json) => vec!["its codec was binary and is now JSON".into()],
+            (Self::Json, Self::Shape { .. }) => vec!["its codec was JSON and is now binary".into()],
+        }
+    }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "it is what `map_err` hands on")]
+fn untraceable(error: Untraceable) -> Error {
+    Error::invalid(format!(
+        "{error}. Change that, or have the type stored as JSON: `const CODEC: Codec = Codec::Json` \
+         in its `Versioned`. Nothing was changed"
+    ))
+}
+
+/// The first layout had no form.
+#[derive(Deserialize)]
+struct FirstLayout {
+    name: String,
+    version: u32,
+    first_seen: Timestamp,
 }
 
 impl Record for SchemaRecord {
     const TABLE: Table = Table::Schemas;
+    const VERSION: u32 = 2;
+
+    fn of_layout(version: u32, payload: &[u8]) -> Result<Self, DecodeError> {
+        if version >= Self::VERSION {
+            return decode(payload);
+        }
+        let FirstLayout { name, version, first_seen } = decode(payload)?;
+        Ok(Self { name, version, first_seen, form: Form::Unknown })
+    }
 }
 
 impl SchemaRecord {
     /// What stands in for one that was damaged, so that its number is not given to another type.
     pub(crate) fn lost(now: Timestamp) -> Self {
-        Self { name: String::new(), version: 0, first_seen: now }
+        Self { name: String::new(), version: 0, first_seen: now, form: Form::Unknown }
     }
 
     pub(crate) fn is_lost(&self) -> bool {
@@ -36,15 +216,8 @@ pub(crate) fn schema_key(id: u32) -> Vec<u8> {
 /// Refuses a stored type that is not, name and version, the one the program asks for.
 ///
 /// # Errors
-/// `TooNew` if a newer program wrote it, `SchemaMismatch` if it is older or another type; `Damaged` if
-/// nobody knows any more what it is.
+/// `TooNew` if a newer program wrote it, `SchemaMismatch` if it is older or another type.
 pub(crate) fn check(stored: &SchemaRecord, name: &str, version: u32) -> Result<()> {
-    if stored.is_lost() {
-        return Err(Error::damaged(
-            "the record that names the type of the state was damaged, and is in quarantine: restore a \
-             copy of the store, or begin another run. Nothing was changed",
-        ));
-    }
     if stored.name != name {
         return Err(Error::new(
             ErrorKind::SchemaMismatch,
@@ -56,16 +229,16 @@ pub(crate) fn check(stored: &SchemaRecord, name: &str, version: u32) -> Result<(
         ));
     }
     match stored.version.cmp(&version) {
-        std::cmp::Ordering::Equal => Ok(()),
-        std::cmp::Ordering::Less => Err(Error::new(
+        Ordering::Equal => Ok(()),
+        Ordering::Less => Err(Error::new(
             ErrorKind::SchemaMismatch,
             format!(
                 "the state was written as `{name}` version {}, this program has version \
-                 {version}: migrate it. Nothing was changed",
+                 {version}: migrate it with `Store::run_with`. Nothing was changed",
                 stored.version
             ),
         )),
-        std::cmp::Ordering::Greater => Err(Error::new(
+        Ordering::Greater => Err(Error::new(
             ErrorKind::TooNew,
             format!(
                 "the state was written as `{name}` version {}, this program has only version \
@@ -74,4 +247,29 @@ pub(crate) fn check(stored: &SchemaRecord, name: &str, version: u32) -> Result<(
             ),
         )),
     }
+}
+
+/// Refuses a type that no longer looks as it did when its version was first seen.
+///
+/// # Errors
+/// `SchemaMismatch`, with the first fields that differ.
+pub(crate) fn check_form(of: &str, was: &Form, is: &Form) -> Result<()> {
+    const NAMED: usize = 5;
+    let differences = was.differences(is);
+    let Some(named) = differences.get(..differences.len().min(NAMED)).filter(|d| !d.is_empty())
+    else {
+        return Ok(());
+    };
+    let more = match differences.len() - named.len() {
+        0 => String::new(),
+        more => format!("; and {more} more"),
+    };
+    Err(Error::new(
+        ErrorKind::SchemaMismatch,
+        format!(
+            "{of} is not what it was when it was first stored: {}{more}. Raise `VERSION` when a \
+             type changes, and migrate what is stored. Nothing was changed",
+            named.join("; ")
+        ),
+    ))
 }

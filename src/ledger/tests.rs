@@ -49,6 +49,42 @@ fn intent() -> IntentId {
     IntentId::new(Topic::new("orders").unwrap(), 300)
 }
 
+#[derive(serde::Deserialize)]
+#[expect(dead_code, reason = "only its shape is asked for")]
+struct Book {
+    cash: i64,
+    positions: std::collections::BTreeMap<String, Vec<Option<(u32, f64)>>>,
+    side: Side,
+}
+
+#[derive(serde::Deserialize)]
+#[expect(dead_code, reason = "only its shape is asked for")]
+enum Side {
+    None,
+    Long { size: u64, of: Option<Box<Book>> },
+}
+
+impl Versioned for Book {
+    const NAME: &'static str = "book";
+    const VERSION: u32 = 3;
+}
+
+/// Against: a store of the first layout that is taken for a damaged one.
+#[test]
+fn a_schema_without_a_shape_is_read_as_what_it_says() {
+    let kept =
+        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/schema.hex"))
+            .unwrap();
+    let row = kept.lines().find_map(|line| line.strip_prefix("row ")).unwrap();
+    let row: Vec<u8> = (0..row.len() / 2)
+        .map(|at| u8::from_str_radix(&row[2 * at..2 * at + 2], 16).unwrap())
+        .collect();
+    let frame = open_frame(1, &schema_key(1), &row, 1 << 20).unwrap();
+    let read = SchemaRecord::of_layout(frame.header.schema_version, frame.payload).unwrap();
+    let (name, first_seen) = ("momentum".to_owned(), at(1_767_225_600_000));
+    assert_eq!(read, SchemaRecord { name, version: 3, first_seen, form: Form::Unknown });
+}
+
 #[test]
 fn every_record_is_written_as_it_always_was() {
     let payload = Payload::of(&(7u64, "seven".to_owned())).unwrap();
@@ -111,11 +147,14 @@ fn every_record_is_written_as_it_always_was() {
             probed: 1,
         },
     );
-    golden(
-        "schema",
-        &schema_key(1),
-        &SchemaRecord { name: "momentum".into(), version: 3, first_seen: at(1_767_225_600_000) },
-    );
+    let schema = |name: &str, form| {
+        let (name, first_seen) = (name.into(), at(1_767_225_600_000));
+        SchemaRecord { name, version: 3, first_seen, form }
+    };
+    let form = TypeVersion::of::<Book>().form().unwrap();
+    golden("schema-2", &schema_key(1), &schema("book", form));
+    golden("schema-2-json", &schema_key(2), &schema("loose", Form::Json));
+    golden("schema-2-unknown", &schema_key(3), &schema("old", Form::Unknown));
     golden("row", &row_key(&run(), b"fees"), &RowRecord::Value(payload));
     golden("row-lost", &row_key(&run(), b"fees"), &RowRecord::Lost { quarantine: 9 });
     golden(

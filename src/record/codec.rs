@@ -51,6 +51,8 @@ pub(crate) enum DecodeError {
     Refused { name: &'static str, why: String },
     #[error("the bytes are not a `{name}`: {left} bytes are left over")]
     LeftOver { name: &'static str, left: usize },
+    #[error("the bytes are not a `{name}` in JSON: {source}")]
+    Json { name: &'static str, source: serde_json::Error },
     #[error("the bytes are in codec {0}, which this program does not know")]
     Codec(u8),
     #[error("the bytes were not written as a `{name}`: they do not encode back to themselves")]

@@ -23,6 +23,8 @@ pub(crate) const FRAME_BYTES: usize = 21;
 pub(crate) const SCHEMA_NONE: u32 = 0;
 /// bincode 2, standard configuration, canonical order of map entries.
 pub(crate) const CODEC_BINCODE: u8 = 1;
+/// JSON, its objects sorted by key.
+pub(crate) const CODEC_JSON: u8 = 4;
 
 const MAGIC: [u8; 2] = *b"MP";
 const VERSION: u8 = 1;

@@ -7,15 +7,18 @@ mod canonical;
 mod codec;
 mod depth;
 mod frame;
+mod json;
 mod key_list;
 mod name;
 mod payload;
 mod shape;
 mod writing;
 
+pub use payload::Codec;
+
 pub(crate) use codec::{Bytes, DecodeError, EncodeError, PAYLOAD_BYTES_MAX, decode, encode};
 pub(crate) use frame::{CODEC_BINCODE, FrameError, Header, open as open_frame, seal};
 pub(crate) use key_list::{KeyList, unpack};
 pub(crate) use name::{named, unnamed};
 pub(crate) use payload::Payload;
-pub(crate) use shape::{Difference, Shape, Untraceable, ViewError};
+pub(crate) use shape::{Shape, Untraceable};

@@ -4,7 +4,23 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::codec::{Bytes, DecodeError, EncodeError, decode, decode_same, encode_guarded};
-use super::frame::CODEC_BINCODE;
+use super::frame::{CODEC_BINCODE, CODEC_JSON};
+use super::json;
+use super::shape::{Shape, ViewError};
+
+/// How the values of a type are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Codec {
+    /// Small and fast: numbers and texts one behind the other, without names. What they mean is in
+    /// the type's shape, which the store keeps beside them.
+    #[default]
+    Binary,
+    /// JSON: larger and several times slower. For types that have no shape: serde's `untagged`,
+    /// `tag` and `flatten`, and values that hold anything. A type in JSON that was changed without a
+    /// new version is not told: what no longer fits is an error of serde's, or a default of yours.
+    Json,
+}
 
 /// Encoded bytes, and how they were encoded.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -16,28 +32,56 @@ pub(crate) struct Payload {
 impl Payload {
     /// Encodes a value; the first of its type in this process is proven to come back unchanged.
     pub(crate) fn of<T: Serialize + DeserializeOwned>(value: &T) -> Result<Self, EncodeError> {
-        Ok(Self { codec: CODEC_BINCODE, bytes: Bytes(encode_guarded(value)?) })
+        Self::in_codec(Codec::Binary, value)
+    }
+
+    /// [`of`](Payload::of), in the codec that the type wants.
+    pub(crate) fn in_codec<T: Serialize + DeserializeOwned>(
+        codec: Codec,
+        value: &T,
+    ) -> Result<Self, EncodeError> {
+        let (codec, bytes) = match codec {
+            Codec::Binary => (CODEC_BINCODE, encode_guarded(value)?),
+            Codec::Json => (CODEC_JSON, json::encode_guarded(value)?),
+        };
+        Ok(Self { codec, bytes: Bytes(bytes) })
     }
 
     /// The value, read as the type it was written as.
     pub(crate) fn value<T: DeserializeOwned>(&self) -> Result<T, DecodeError> {
-        self.check_codec()?;
-        decode(&self.bytes.0)
+        match self.codec {
+            CODEC_BINCODE => decode(&self.bytes.0),
+            CODEC_JSON => json::decode(&self.bytes.0),
+            other => Err(DecodeError::Codec(other)),
+        }
     }
 
     /// The value, and the proof that it was written as this type: for payloads whose type no schema
     /// names.
     pub(crate) fn value_of_type<T: Serialize + DeserializeOwned>(&self) -> Result<T, DecodeError> {
-        self.check_codec()?;
-        decode_same(&self.bytes.0)
+        match self.codec {
+            CODEC_BINCODE => decode_same(&self.bytes.0),
+            other => Err(DecodeError::Codec(other)),
+        }
+    }
+
+    /// The value as JSON, `None` if that takes a shape and there is none.
+    pub(crate) fn to_json(
+        &self,
+        shape: Option<&Shape>,
+        out_max: usize,
+    ) -> Result<Option<String>, ViewError> {
+        match (self.codec, shape) {
+            (CODEC_JSON, _) => String::from_utf8(self.bytes.0.clone())
+                .map(Some)
+                .map_err(|_| ViewError::Unfit("JSON is text, and this is none")),
+            (CODEC_BINCODE, Some(shape)) => shape.to_json(&self.bytes.0, out_max).map(Some),
+            _ => Ok(None),
+        }
     }
 
     /// The encoded bytes.
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.bytes.0
-    }
-
-    fn check_codec(&self) -> Result<(), DecodeError> {
-        if self.codec == CODEC_BINCODE { Ok(()) } else { Err(DecodeError::Codec(self.codec)) }
     }
 }

@@ -11,17 +11,19 @@ use serde::de::DeserializeOwned;
 
 use super::done::Done;
 use super::expire::forget_expired;
+use super::migrations::Migrations;
+use super::schema::{Loaded, load, schema_for};
 use super::seen::{refuse_beyond_horizon, repeated, settle_key};
-use super::tx::{Tx, check_key, row_value, store_value, too_new, unstorable};
+use super::tx::{Tx, check_key, row_value, store_value};
+use super::valid::write_valid;
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::RunName;
 use crate::ledger::{
-    Key, KeyRecord, Position, QuarantineRecord, RowRecord, RunRecord, SchemaRecord, Versioned,
-    check_schema, row_key, run_key, schema_key, step_key,
+    Key, KeyRecord, Position, QuarantineRecord, RowRecord, RunRecord, TypeVersion, Versioned,
+    row_key, run_key, step_key,
 };
-use crate::record::Payload;
-use crate::store::{Hold, HoldKind, Pending, Plan, Read, Store, Table, row_name};
+use crate::store::{Hold, HoldKind, Pending, Plan, Read, Store, Table};
 
 /// A named stream of steps with one state and one position. One handle a run at a time.
 pub struct Run<S> {
@@ -39,9 +41,26 @@ impl Store {
     ///
     /// # Errors
     /// `Conflict` if this process has the run open already; `SchemaMismatch` if the state was
-    /// written as another type or an older version, `TooNew` if as a newer one; `Damaged` if its
-    /// bytes are not what was written. Nothing was changed then.
+    /// written as another type, an older version, or with other fields under the same version, which
+    /// the error names; `TooNew` if as a newer one; `Invalid` if the type cannot be stored;
+    /// `Aborted` if [`Versioned::validate`] refuses the state; `Damaged` if its bytes are not what
+    /// was written. Nothing was changed then.
     pub fn run<S>(&self, name: &str) -> Result<Run<S>>
+    where
+        S: Versioned + Serialize + DeserializeOwned + Default + 'static,
+    {
+        self.run_with(name, &Migrations::new())
+    }
+
+    /// Opens a run like [`run`](Store::run), and migrates its state if it is of an older version.
+    /// The migrated state is written with the next step, or with [`Run::rewind`]; until then the run
+    /// is stored as it was, and the older program can still open it.
+    ///
+    /// # Errors
+    /// Those of [`run`](Store::run), of which `SchemaMismatch` names the step that is missing, and
+    /// `Aborted` is also what a migration that fails or panics ends with; `Invalid` if the steps
+    /// branch, or go round in a circle. Nothing was changed then.
+    pub fn run_with<S>(&self, name: &str, migrations: &Migrations) -> Result<Run<S>>
     where
         S: Versioned + Serialize + DeserializeOwned + Default + 'static,
     {
@@ -52,41 +71,34 @@ impl Store {
                 format!("the run \"{name}\" is open in this process already: use that handle"),
             )
         })?;
-        let (record, state) = self.commit(|plan| pick_up::<S>(plan, &name))?;
+        let (record, state) = self.commit(|plan| pick_up::<S>(plan, &name, migrations))?;
         Ok(Run { store: self.clone(), name, record, state, _hold: hold })
     }
 }
 
 /// Reads the run, or begins it, and writes down who has it.
-fn pick_up<S>(plan: &mut Plan<'_>, name: &RunName) -> Result<(RunRecord, S)>
+fn pick_up<S>(
+    plan: &mut Plan<'_>,
+    name: &RunName,
+    migrations: &Migrations,
+) -> Result<(RunRecord, S)>
 where
-    S: Versioned + Serialize + DeserializeOwned + Default,
+    S: Versioned + Serialize + DeserializeOwned + Default + 'static,
 {
     let key = run_key(name);
     let (record, state) = if let Some(mut record) = plan.record::<RunRecord>(&key)? {
-        let schema = schema_of(plan, record.schema)?;
-        check_schema(&schema, S::NAME, S::VERSION)
-            .map_err(|error| error.context(format!("the run \"{name}\"")))?;
-        let state = record.state.value::<S>().map_err(|error| {
-            if error.is_newer() {
-                return too_new(&format!("the state of the run \"{name}\""), error);
-            }
-            Error::new(
-                ErrorKind::SchemaMismatch,
-                format!(
-                    "the state of the run \"{name}\" was written as `{}` version {}, but with \
-                     other fields ({error}): raise the version when a type changes. Nothing was \
-                     changed",
-                    S::NAME,
-                    S::VERSION
-                ),
-            )
-            .with_source(error)
-        })?;
+        let Loaded { state, renewed } = load::<S>(plan, (record.schema, &record.state), migrations)
+            .map_err(|error| error.context(format!("the state of the run \"{name}\"")))?;
         if record.epoch != plan.epoch() && plan.ended_unclean(record.epoch)? {
             record.recovery_attempts = record.recovery_attempts.saturating_add(1);
         }
         record.epoch = plan.epoch();
+        plan.put(&key, &record)?;
+        // A migrated state is written with the next step: until then the program before this one
+        // can still go on with the run.
+        if let Some((schema, state)) = renewed {
+            (record.schema, record.state) = (schema, state);
+        }
         (record, state)
     } else {
         refuse_quarantined(plan, name)?;
@@ -94,16 +106,16 @@ where
         let record = RunRecord {
             position: Position::Start,
             steps: 0,
-            schema: schema_for::<S>(plan)?,
-            state: store_value(plan, &state)?,
+            schema: schema_for(plan, &TypeVersion::of::<S>())?,
+            state: write_valid(plan, &state)?,
             epoch: plan.epoch(),
             recovery_attempts: 0,
             created: plan.now(),
             changed: plan.now(),
         };
+        plan.put(&key, &record)?;
         (record, state)
     };
-    plan.put(&key, &record)?;
     Ok((record, state))
 }
 
@@ -123,36 +135,6 @@ fn refuse_quarantined(plan: &Plan<'_>, name: &RunName) -> Result<()> {
     Ok(())
 }
 
-fn schema_of(plan: &Plan<'_>, id: u32) -> Result<SchemaRecord> {
-    plan.record::<SchemaRecord>(&schema_key(id))?.ok_or_else(|| {
-        Error::damaged(format!(
-            "{} is missing. Nothing was changed; close the store and run `verify` on it",
-            row_name(Table::Schemas, &schema_key(id))
-        ))
-    })
-}
-
-/// The number of a schema, new if this type and version are.
-fn schema_for<S: Versioned>(plan: &mut Plan<'_>) -> Result<u32> {
-    let mut free = 1;
-    for (key, row) in plan.scan(Table::Schemas, &[], &[], usize::MAX)? {
-        let damaged =
-            |why: &str| Error::damaged(format!("{} {why}", row_name(Table::Schemas, &key)));
-        let id: [u8; 4] =
-            key.as_slice().try_into().map_err(|_| damaged("has no schema's number"))?;
-        let schema = plan.parse::<SchemaRecord>(&key, &row)?;
-        if schema.name == S::NAME && schema.version == S::VERSION {
-            return Ok(u32::from_be_bytes(id));
-        }
-        let behind = u32::from_be_bytes(id).checked_add(1);
-        free = free.max(behind.ok_or_else(|| damaged("has a number that no store reaches"))?);
-    }
-    let schema =
-        SchemaRecord { name: S::NAME.to_owned(), version: S::VERSION, first_seen: plan.now() };
-    plan.put(&schema_key(free), &schema)?;
-    Ok(free)
-}
-
 impl<S> Run<S>
 where
     S: Versioned + Serialize + DeserializeOwned + Default + 'static,
@@ -165,7 +147,7 @@ where
     /// # Errors
     /// Whatever `work` returned, most often `Aborted`; `Conflict` if the key was used for another
     /// request; `BeyondHorizon` if it may have been seen and forgotten; `Invalid` if the position would go back or a value cannot be stored;
-    /// `LimitExceeded`; `Damaged` if a record it needs is; `SchemaMismatch` if the stored outcome is
+    /// `Aborted` too if [`Versioned::validate`] refuses the new state; `LimitExceeded`; `Damaged` if a record it needs is; `SchemaMismatch` if the stored outcome is
     /// not an `R`. In all these cases nothing was written, and the state is as before. After
     /// `Uncertain`, `NoSpace`, `Io` or `Fenced` the handle is `Poisoned`: reopen the store.
     pub fn step<R: Serialize + DeserializeOwned>(
@@ -384,8 +366,9 @@ where
     /// Writes the run once, however many steps the plan has, and hands it back.
     fn finish(self, plan: &mut Plan<'_>, run: &mut Run<S>) -> Result<()> {
         if self.steps > run.record.steps {
-            let state = Payload::of(&self.state).map_err(|error| unstorable(&error))?;
-            plan.check_value(state.bytes().len())?;
+            let state = write_valid(plan, &self.state).map_err(|error| {
+                error.context(format!("the state of the run \"{}\"", self.name))
+            })?;
             let record = RunRecord {
                 position: self.position,
                 steps: self.steps,

@@ -4,6 +4,8 @@ use redb::TableDefinition;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::record::{DecodeError, decode};
+
 /// One table of the file. The number is part of every row's checksum and never changes; 3, 4, 8 and
 /// 9 are kept for checkpoints, contents, tasks and breakers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -84,6 +86,11 @@ impl Table {
 pub(crate) trait Record: Serialize + DeserializeOwned {
     const TABLE: Table;
     const VERSION: u32 = 1;
+
+    /// Reads a layout of it: the newest, or an older one.
+    fn of_layout(_version: u32, payload: &[u8]) -> Result<Self, DecodeError> {
+        decode(payload)
+    }
 }
 
 #[cfg(test)]

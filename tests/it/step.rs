@@ -471,9 +471,11 @@ fn a_state_of_another_version_or_name_is_refused_and_not_changed() {
     says(&named, "holdings");
     let grown = error(store.run::<changed::State>("old"));
     assert_eq!(grown.kind(), ErrorKind::SchemaMismatch, "{grown}");
-    says(&grown, "raise the version");
+    says(&grown, "Raise `VERSION`");
+    says(&grown, "field `lots` is new");
     let cut = error(store.run::<shorter::State>("old"));
     assert_eq!(cut.kind(), ErrorKind::SchemaMismatch, "{cut}");
+    says(&cut, "field `name` is gone");
 
     assert!(rows_of(&disk.to_bytes(), "runs") == runs, "a refused opening changed a run");
     let run = store.run::<one::State>("old").unwrap();

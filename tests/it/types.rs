@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use milepost::{Claimed, ErrorKind, Key, Options, Result, Store, Versioned};
+use milepost::{Claimed, Codec, ErrorKind, Key, Options, Result, Store, Versioned};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -215,27 +215,49 @@ versioned!(Journal);
 /// Against: an acknowledged state that no program can read again, because what its type cannot do
 /// was not in its first value.
 #[test]
-fn a_state_whose_parts_do_not_come_back_is_refused_when_the_first_part_appears() {
-    let (disk, store) = on_disk(&Options::new());
-    let mut run = store.run::<Journal>("run").unwrap();
-    let pushed = run.step("k", 1, |tx| {
-        tx.state.events.push(Event::Buy { size: 1 });
-        Ok(())
-    });
-    if let Err(error) = pushed {
-        assert_eq!(error.kind(), ErrorKind::Invalid);
-        return assert_eq!(run.state(), &Journal::default());
+fn a_state_whose_parts_have_no_shape_is_refused_before_there_is_one() {
+    let store = Store::in_memory().unwrap();
+    let refused = error(store.run::<Journal>("run"));
+    assert_eq!(refused.kind(), ErrorKind::Invalid);
+    for named in ["Journal", "`events[]`", "`tag`", "Codec::Json"] {
+        assert!(refused.to_string().contains(named), "{named} is not named: {refused}");
     }
+}
+
+/// The same, by the way out that the error names.
+#[derive(Debug, Default, Clone, PartialEq, Serialize, Deserialize)]
+struct Told {
+    events: Vec<Event>,
+}
+
+impl Versioned for Told {
+    const NAME: &'static str = "told";
+    const VERSION: u32 = 1;
+    const CODEC: Codec = Codec::Json;
+}
+
+/// Against: a way out that leads nowhere.
+#[test]
+fn a_state_that_has_no_shape_is_kept_as_json() {
+    let (disk, store) = on_disk(&Options::new());
+    let mut run = store.run::<Told>("run").unwrap();
+    run.step("k", 1, |tx| {
+        tx.state.events.push(Event::Buy { size: u64::MAX });
+        Ok(())
+    })
+    .unwrap();
     let store = Options::new().open_on(killed(&disk)).unwrap();
-    let run = store.run::<Journal>("run").expect("an acknowledged state is unreadable");
-    assert_eq!(run.state().events.len(), 1);
+    let run = store.run::<Told>("run").unwrap();
+    assert_eq!(run.state().events, [Event::Buy { size: u64::MAX }]);
+    let shown = store.inspect_run("run").unwrap().state_json.unwrap();
+    assert_eq!(shown, format!(r#"{{"events":[{{"kind":"Buy","size":{}}}]}}"#, u64::MAX));
 }
 
 /// Against: a failing step after that, which puts an empty state in the place of the real one.
 #[test]
 fn a_failing_step_never_leaves_an_emptier_state_than_it_found() {
     let store = Store::in_memory().unwrap();
-    let mut run = store.run::<Journal>("run").unwrap();
+    let mut run = store.run::<Told>("run").unwrap();
     let _ = run.step("k", 1, |tx| {
         tx.state.events.push(Event::Buy { size: 1 });
         Ok(())

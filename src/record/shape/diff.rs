@@ -98,7 +98,9 @@ fn members(
         .iter()
         .filter_map(|was| new.iter().find(|is| is.0 == was.0).map(|is| (was, is)))
         .collect();
-    old.iter().filter(|was| new.iter().all(|is| is.0 != was.0)).for_each(|was| say(was.0, What::Gone));
+    old.iter()
+        .filter(|was| new.iter().all(|is| is.0 != was.0))
+        .for_each(|was| say(was.0, What::Gone));
     new.iter().filter(|is| old.iter().all(|was| was.0 != is.0)).for_each(|is| say(is.0, What::New));
     let order = new.iter().filter(|is| old.iter().any(|was| was.0 == is.0));
     for ((was, _), is) in in_both.iter().zip(order) {
@@ -172,3 +174,6 @@ fn names<'a>(names: impl Iterator<Item = &'a String>) -> String {
     let shown = names.get(..SHOWN).map_or_else(|| names.join(", "), |some| some.join(", ") + ", …");
     if shown.is_empty() { "nothing".into() } else { shown }
 }
+
+#[cfg(test)]
+mod tests;

@@ -21,6 +21,13 @@ pub(crate) enum ViewError {
 
 use ViewError::Unfit;
 
+impl ViewError {
+    /// Whether the bytes may be sound, and are only too much to be shown.
+    pub(crate) fn is_limit(self) -> bool {
+        matches!(self, Self::Deep | Self::Long(_))
+    }
+}
+
 pub(super) fn to_json(shape: &Shape, bytes: &[u8], out_max: usize) -> Result<String, ViewError> {
     let mut view = View { shape, bytes, out: String::new(), out_max };
     view.value(0, 0)?;
@@ -87,7 +94,11 @@ impl<'a> View<'a> {
                 self.list(bytes.iter(), |view, byte| view.show(byte))
             }
             Node::Option(of) => {
-                if self.flag()? { self.value(*of, depth) } else { self.write("null") }
+                if self.flag()? {
+                    self.value(*of, depth)
+                } else {
+                    self.write("null")
+                }
             }
             Node::List(of) => {
                 let len = self.len()?;

@@ -34,9 +34,15 @@ pub(super) enum Node {
     Bytes,
     Option(NodeId),
     List(NodeId),
-    Map { key: NodeId, value: NodeId },
+    Map {
+        key: NodeId,
+        value: NodeId,
+    },
     /// Values of one kind, their number known from the type.
-    Array { of: NodeId, len: u64 },
+    Array {
+        of: NodeId,
+        len: u64,
+    },
     Tuple(Vec<NodeId>),
     Struct(Vec<Field>),
     Enum(Vec<Variant>),

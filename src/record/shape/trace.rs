@@ -11,6 +11,7 @@
 
 mod guess;
 mod probe;
+mod refusal;
 mod tracer;
 
 use std::any::type_name;

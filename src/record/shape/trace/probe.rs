@@ -1,45 +1,17 @@
 //! The deserializer that holds no data.
 
 use std::any::type_name;
-use std::fmt::{self, Display};
 
-use serde::de::{self, DeserializeSeed, IntoDeserializer, Visitor};
 use serde::Deserializer;
+use serde::de::{self, DeserializeSeed, IntoDeserializer, Visitor};
 
 use super::super::node::{Node, NodeId};
 use super::guess::{BYTE_LENGTHS, COUNTS, NUMBERS, TEXTS};
+use super::refusal::Refusal;
 use super::tracer::{Tracer, enum_node, struct_node};
 
 /// The longest tuple there is; what is longer is an array.
 const TUPLE_MAX: usize = 16;
-
-/// Why a made-up value was not taken.
-#[derive(Debug)]
-pub(super) struct Refusal {
-    pub(super) message: String,
-    /// Whether no other value would help.
-    pub(super) is_final: bool,
-}
-
-impl Refusal {
-    fn for_good(message: impl Into<String>) -> Self {
-        Self { message: message.into(), is_final: true }
-    }
-}
-
-impl Display for Refusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)
-    }
-}
-
-impl std::error::Error for Refusal {}
-
-impl de::Error for Refusal {
-    fn custom<T: Display>(message: T) -> Self {
-        Self { message: message.to_string(), is_final: false }
-    }
-}
 
 /// One place in the type that is being traced.
 pub(super) struct Probe<'t> {
@@ -285,9 +257,8 @@ impl<'de> Deserializer<'de> for Probe<'_> {
                 .map_err(Refusal::for_good)?;
             let nth = tracer.choose(of);
             let name = variants.get(nth).copied().unwrap_or_default();
-            let value = down(tracer, name, |tracer| {
-                visitor.visit_enum(Choice { tracer, of, nth })
-            })?;
+            let value =
+                down(tracer, name, |tracer| visitor.visit_enum(Choice { tracer, of, nth }))?;
             tracer.chosen_was_seen(of, nth);
             Ok(value)
         })
@@ -319,7 +290,9 @@ fn struct_parts(
     fields: &'static [&'static str],
 ) -> Result<Vec<NodeId>, Refusal> {
     let fits = |node: &Node| match node {
-        Node::Struct(known) => known.iter().map(|field| field.name.as_str()).eq(fields.iter().copied()),
+        Node::Struct(known) => {
+            known.iter().map(|field| field.name.as_str()).eq(fields.iter().copied())
+        }
         _ => false,
     };
     let make = |tracer: &mut Tracer| struct_node(fields, &tracer.slots(fields.len()));

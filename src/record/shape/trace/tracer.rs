@@ -208,7 +208,9 @@ impl Tracer {
             (0..count).find(|nth| !choice.seen.contains(nth) && !choice.trying.contains(nth));
         let shortest = choice.shortest;
         let wanted = || {
-            (0..).zip(&holds).find_map(|(nth, holds)| holds.filter(|of| self.wants(*of)).map(|_| nth))
+            (0..)
+                .zip(&holds)
+                .find_map(|(nth, holds)| holds.filter(|of| self.wants(*of)).map(|_| nth))
         };
         let chosen = if is_inside_itself {
             shortest.or(unseen)
@@ -307,7 +309,8 @@ impl Tracer {
                     return *number;
                 }
                 let leaf = self.node(part).filter(|node| node.parts().is_empty());
-                if let Some((_, number)) = leaf.and_then(|leaf| leaves.iter().find(|l| l.0 == *leaf))
+                if let Some((_, number)) =
+                    leaf.and_then(|leaf| leaves.iter().find(|l| l.0 == *leaf))
                 {
                     return *number;
                 }

@@ -1,0 +1,205 @@
+//! Migrating all runs of a store at once.
+//!
+//! Slice by slice, each slice one commit. How far it has come is nowhere written down but in the runs
+//! themselves: each says which version it is. So a crash at any moment leaves runs of the one version
+//! and runs of the other, all of them whole, and calling it again goes on with the rest.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::fmt;
+
+use super::migrations::Migrations;
+use super::schema::{schema_for, schema_of};
+use crate::error::{Error, ErrorKind, Result};
+use crate::id::RunName;
+use crate::ledger::{RunRecord, TypeVersion, run_key};
+use crate::store::{Hold, HoldKind, Plan, Read, Store, Table, row_name};
+
+/// The most runs of one commit.
+const SLICE_RUNS: u64 = 64;
+/// A slice with so many bytes of states is full, whatever the number of its runs.
+const SLICE_BYTES: usize = 8 << 20;
+
+/// What a migration has come to.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct Migrated {
+    /// How many runs were looked at.
+    pub runs: u64,
+    /// How many of them were of an older version, and are migrated, or would be.
+    pub migrated: u64,
+    /// Runs of a version that is newer than all the migrations know: they are left as they are.
+    pub newer: Vec<RunName>,
+}
+
+/// A migration of all runs: see [`Store::migrate`].
+#[must_use = "nothing is migrated before `run` is called"]
+pub struct Migrate<'a> {
+    store: &'a Store,
+    migrations: &'a Migrations,
+    progress: Box<dyn FnMut(&Migrated) + 'a>,
+}
+
+impl Store {
+    /// Migrates every run at which one of the steps begins, as far as the steps lead, so that the
+    /// old types can be taken out of the program. Runs of other types are left alone.
+    ///
+    /// ```
+    /// # use milepost::{Migrations, Store, Versioned};
+    /// # #[derive(Default, serde::Serialize, serde::Deserialize)]
+    /// # struct MomentumV1 { cash: u64 }
+    /// # impl Versioned for MomentumV1 { const NAME: &'static str = "momentum"; const VERSION: u32 = 1; }
+    /// # #[derive(Default, serde::Serialize, serde::Deserialize)]
+    /// # struct Momentum { cents: u64 }
+    /// # impl Versioned for Momentum { const NAME: &'static str = "momentum"; const VERSION: u32 = 2; }
+    /// # let store = Store::in_memory()?;
+    /// # store.run::<MomentumV1>("spy-daily")?;
+    /// let migrations =
+    ///     Migrations::new().step(|old: MomentumV1| Ok(Momentum { cents: old.cash * 100 }));
+    /// let would = store.migrate(&migrations).dry_run()?;
+    /// let done = store.migrate(&migrations).on_progress(|so_far| println!("{so_far:?}")).run()?;
+    /// assert_eq!((would.migrated, done.migrated), (1, 1));
+    /// # Ok::<(), milepost::Error>(())
+    /// ```
+    pub fn migrate<'a>(&'a self, migrations: &'a Migrations) -> Migrate<'a> {
+        Migrate { store: self, migrations, progress: Box::new(|_| ()) }
+    }
+}
+
+impl<'a> Migrate<'a> {
+    /// Calls `each` after each slice: what it is told is durable, unless it is a dry run.
+    pub fn on_progress(mut self, each: impl FnMut(&Migrated) + 'a) -> Self {
+        self.progress = Box::new(each);
+        self
+    }
+
+    /// Does all of it in memory, every state through every function and `validate`, and writes
+    /// nothing. Reads the durable state.
+    ///
+    /// # Errors
+    /// Those of [`run`](Migrate::run).
+    pub fn dry_run(mut self) -> Result<Migrated> {
+        let rows = self.store.read()?;
+        self.slices(|migrations, from, done| {
+            slice(&*rows, migrations, SLICE_RUNS, from, done, |_, _, _| Ok(()))
+        })
+    }
+
+    /// Does it, up to 64 runs a commit, so that steps of other runs wait for no more than that. When
+    /// it returns `Ok`, all of it is durable. Whatever ends it before, a crash or an error: every run
+    /// is either as it was or migrated, and calling it again goes on with the rest.
+    ///
+    /// # Errors
+    /// `Conflict` if one of the runs is open in this process; `Aborted` if one of the functions or
+    /// `validate` refuses a state, or panics; `SchemaMismatch` if a type of the program is not what
+    /// was stored under its version; `Invalid` if the steps branch or a state cannot be stored;
+    /// `Damaged` if a run or a schema is; those of a commit. The error names the run. What earlier
+    /// slices did is durable; of the slice that failed, nothing was written.
+    pub fn run(mut self) -> Result<Migrated> {
+        let store = self.store;
+        self.slices(|migrations, from, done| {
+            // The names are let go of when the slice is durable: nobody opens a run before.
+            let (next, _holds) = store.commit(|plan| commit_slice(plan, migrations, from, done))?;
+            Ok(next)
+        })
+    }
+
+    /// One slice behind the other, up to the last.
+    fn slices(
+        &mut self,
+        mut one: impl FnMut(&Migrations, &[u8], &mut Migrated) -> Result<Option<Vec<u8>>>,
+    ) -> Result<Migrated> {
+        let mut done = Migrated::default();
+        let mut from = Vec::new();
+        loop {
+            let next = one(self.migrations, &from, &mut done)?;
+            (self.progress)(&done);
+            let Some(next) = next else { return Ok(done) };
+            from = next;
+        }
+    }
+}
+
+impl fmt::Debug for Migrate<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Migrate").field("migrations", self.migrations).finish_non_exhaustive()
+    }
+}
+
+/// Plans one slice: where the next one begins, and the names that are held until this one is durable.
+fn commit_slice(
+    plan: &mut Plan<'_>,
+    migrations: &Migrations,
+    from: &[u8],
+    done: &mut Migrated,
+) -> Result<(Option<Vec<u8>>, Vec<Hold>)> {
+    let mut rows = Vec::new();
+    let mut holds = Vec::new();
+    // Each run may bring a new schema with it.
+    let runs_max = (plan.limits().rows_per_step as u64 / 2).clamp(1, SLICE_RUNS);
+    let next = slice(plan, migrations, runs_max, from, done, |name, record, schema| {
+        let hold = plan.hold(HoldKind::Run, name.as_str().as_bytes()).ok_or_else(|| {
+            Error::new(
+                ErrorKind::Conflict,
+                format!("the run \"{name}\" is open in this process: drop its handle first"),
+            )
+        })?;
+        plan.check_value(record.state.bytes().len())?;
+        holds.push(hold);
+        rows.push((run_key(name), record, schema));
+        Ok(())
+    })?;
+    for (key, mut record, schema) in rows {
+        record.schema = schema_for(plan, &schema)?;
+        record.changed = plan.now();
+        plan.put(&key, &record)?;
+    }
+    Ok((next, holds))
+}
+
+/// Goes through runs from a key on, and hands on those that have to change, as they are to be. `None`
+/// behind the last of them.
+fn slice(
+    rows: &impl Read,
+    migrations: &Migrations,
+    runs_max: u64,
+    from: &[u8],
+    done: &mut Migrated,
+    mut each: impl FnMut(&RunName, RunRecord, TypeVersion) -> Result<()>,
+) -> Result<Option<Vec<u8>>> {
+    let mut ways = BTreeMap::new();
+    let mut from = from.to_vec();
+    let (mut runs, mut bytes) = (0, 0);
+    while runs < runs_max && bytes < SLICE_BYTES {
+        let Some((key, row)) = rows.scan(Table::Runs, &[], &from, 1)?.pop() else {
+            return Ok(None);
+        };
+        let mut record = rows.parse::<RunRecord>(&key, &row)?;
+        let name = name_of(&key)?;
+        let of_run = |error: Error| error.context(format!("the run \"{name}\""));
+        done.runs += 1;
+        if let Entry::Vacant(place) = ways.entry(record.schema) {
+            let schema = schema_of(rows, record.schema)?;
+            let way = migrations.way(&schema, None).map_err(of_run)?;
+            place.insert((migrations.is_newer(&schema.name, schema.version), way));
+        }
+        if let Some((is_newer, way)) = ways.get(&record.schema) {
+            if *is_newer {
+                done.newer.push(name.clone());
+            }
+            if let Some((state, end)) = way.migrate(&record.state).map_err(of_run)?.zip(way.end()) {
+                (runs, bytes) = (runs + 1, bytes + state.bytes().len());
+                record.state = state;
+                each(&name, record, *end)?;
+                done.migrated += 1;
+            }
+        }
+        from = [key.as_slice(), &[0]].concat();
+    }
+    Ok(Some(from))
+}
+
+fn name_of(key: &[u8]) -> Result<RunName> {
+    let name = std::str::from_utf8(key).ok().and_then(|name| RunName::new(name).ok());
+    name.ok_or_else(|| Error::damaged(format!("{} names nothing", row_name(Table::Runs, key))))
+}

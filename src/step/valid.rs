@@ -1,0 +1,55 @@
+//! States on their way from bytes and to them, and what their type says must always be true of them.
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::tx::{too_new, unstorable};
+use crate::error::{Error, ErrorKind, Result};
+use crate::ledger::Versioned;
+use crate::record::Payload;
+use crate::store::Plan;
+
+/// A stored value of this type, if it is what the type says it must be.
+pub(super) fn read_valid<S: Versioned + DeserializeOwned>(stored: &Payload) -> Result<S> {
+    let state = stored.value::<S>().map_err(|error| {
+        if error.is_newer() {
+            return too_new("it", error);
+        }
+        Error::new(
+            ErrorKind::SchemaMismatch,
+            format!(
+                "it was written as `{}` version {}, but does not read as that ({error}): raise \
+                 `VERSION` when a type changes. Nothing was changed",
+                S::NAME,
+                S::VERSION
+            ),
+        )
+        .with_source(error)
+    })?;
+    check_valid(&state)?;
+    Ok(state)
+}
+
+/// A state in bytes, if it is what its type says it must be.
+pub(super) fn write_valid<S>(plan: &Plan<'_>, state: &S) -> Result<Payload>
+where
+    S: Versioned + Serialize + DeserializeOwned,
+{
+    check_valid(state)?;
+    let payload = Payload::in_codec(S::CODEC, state).map_err(|error| unstorable(&error))?;
+    plan.check_value(payload.bytes().len())?;
+    Ok(payload)
+}
+
+pub(super) fn check_valid<S: Versioned>(state: &S) -> Result<()> {
+    state.validate().map_err(|why| {
+        Error::new(
+            ErrorKind::Aborted,
+            format!(
+                "`{}` version {} says of its value: {why}. Nothing was written",
+                S::NAME,
+                S::VERSION
+            ),
+        )
+    })
+}
