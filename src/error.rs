@@ -47,7 +47,8 @@ pub enum ErrorKind {
     NoSpace,
     /// The operating system refused: permissions, a missing folder, a failing disk.
     Io,
-    /// The caller's own closure refused the step. Nothing was written.
+    /// The caller's own code refused: a step's closure, a state's `validate`, a migration. Nothing
+    /// was written.
     Aborted,
 }
 

@@ -92,6 +92,8 @@
 //! - [`Run::step`]: inputs that must count once. [`Run::batch`] for many in one commit.
 //! - [`Tx::emit`] and [`Relay`]: effects outside.
 //! - [`Store::claim`]: any other call that must not be made twice.
+//! - [`Versioned`] and [`Migrations`]: a state whose type changes. [`Store::inspect_run`]: a state
+//!   whose type is not known.
 //! - [`Options`]: what a commit costs and survives.
 //! - [`ErrorKind`]: what each error asks you to do.
 
@@ -138,3 +140,11 @@ pub use store::{
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;
+
+#[cfg(doctest)]
+#[doc = include_str!("../docs/guide/change-a-type.md")]
+struct ChangeAType;
+
+#[cfg(doctest)]
+#[doc = include_str!("../docs/guide/look-at-a-state.md")]
+struct LookAtAState;

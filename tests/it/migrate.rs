@@ -27,10 +27,12 @@ version!(OtherV1, "account", 1, { dollars: i64 });
 version!(Renamed, "purse", 1, { cents: u64 });
 version!(Unrelated, "unrelated", 1, { n: u64 });
 
+#[expect(clippy::unnecessary_wraps, clippy::needless_pass_by_value, reason = "a migration's form")]
 fn to_v2(old: V1) -> Result<V2> {
     Ok(V2 { cents: old.dollars * 100, fees: 1 })
 }
 
+#[expect(clippy::unnecessary_wraps, clippy::needless_pass_by_value, reason = "a migration's form")]
 fn to_v3(old: V2) -> Result<V3> {
     Ok(V3 { cents: old.cents, fees: old.fees, note: "from 2".into() })
 }
@@ -203,7 +205,7 @@ fn all_runs_are_migrated_at_once_and_the_others_are_left_alone() {
     let done = store.migrate(&both()).on_progress(|so_far| told.push(so_far.migrated)).run();
     assert_eq!(done.unwrap(), would);
     assert!(told.is_sorted() && told.len() >= 3 && told.last() == Some(&RUNS), "{told:?}");
-    assert_eq!(would.newer.iter().map(|run| run.as_str()).collect::<Vec<_>>(), ["newer"]);
+    assert_eq!(would.newer.iter().map(milepost::RunName::as_str).collect::<Vec<_>>(), ["newer"]);
     for n in 0..RUNS {
         let mut run: Run<V3> = store.run(&name_of(n)).unwrap();
         assert_eq!((run.state(), run.steps()), (&migrated(n), 1));
@@ -225,7 +227,11 @@ fn a_run_that_is_open_is_not_migrated_under_anybodys_hands() {
     assert_eq!(conflict.kind(), ErrorKind::Conflict);
     assert!(conflict.to_string().contains("\"open\""), "{conflict}");
     assert_eq!(version(&store, "a run before it"), 1, "half a slice was written");
-    run.step(key_of(2), 2, |tx| Ok(tx.state.dollars += 1)).unwrap();
+    run.step(key_of(2), 2, |tx| {
+        tx.state.dollars += 1;
+        Ok(())
+    })
+    .unwrap();
     drop(run);
     assert_eq!(store.migrate(&both()).run().unwrap().migrated, 2);
     assert_eq!(store.run::<V3>("open").unwrap().state(), &migrated(8));
@@ -323,21 +329,17 @@ fn a_step_that_breaks_the_users_rule_is_not_committed() {
     let add = |state: &mut Balanced, to_equity| {
         state.cash += 3;
         state.equity += to_equity;
+        Ok(())
     };
-    run.step("sound", 1, |tx| Ok(add(&mut tx.state, 3))).unwrap();
+    run.step("sound", 1, |tx| add(&mut tx.state, 3)).unwrap();
     let before = run.state().clone();
-    is_refused_by_name(&error(run.step("unsound", 2, |tx| Ok(add(&mut tx.state, 2)))));
+    is_refused_by_name(&error(run.step("unsound", 2, |tx| add(&mut tx.state, 2))));
     // A batch is one commit: what is broken and mended inside it was never written.
-    is_refused_by_name(&error(run.batch([("a", 2, 3), ("b", 3, -1)], |tx, n| {
-        add(&mut tx.state, n);
-        Ok(())
-    })));
+    is_refused_by_name(&error(
+        run.batch([("a", 2, 3), ("b", 3, -1)], |tx, n| add(&mut tx.state, n)),
+    ));
     assert_eq!((run.state(), run.steps()), (&before, 1));
-    run.batch([("a", 2, 2), ("b", 3, 4)], |tx, n| {
-        add(&mut tx.state, n);
-        Ok(())
-    })
-    .unwrap();
+    run.batch([("a", 2, 2), ("b", 3, 4)], |tx, n| add(&mut tx.state, n)).unwrap();
     let store = Options::new().open_on(killed(&disk)).unwrap();
     assert_eq!(store.run::<Balanced>("run").unwrap().state().equity, 9);
 }
@@ -347,7 +349,11 @@ fn a_step_that_breaks_the_users_rule_is_not_committed() {
 fn a_stored_state_that_breaks_the_users_rule_is_not_handed_out() {
     let (disk, store) = on_disk(&Options::new());
     let mut run = store.run::<Unchecked>("run").unwrap();
-    run.step("k", 1, |tx| Ok(tx.state.equity = 5)).unwrap();
+    run.step("k", 1, |tx| {
+        tx.state.equity = 5;
+        Ok(())
+    })
+    .unwrap();
     drop(run);
     let before = rows_of(&disk.to_bytes(), "runs");
     is_refused_by_name(&error(store.run::<Balanced>("run")));
@@ -361,7 +367,7 @@ fn a_migration_into_what_breaks_the_users_rule_is_refused() {
     let store = Store::in_memory().unwrap();
     begin(&store, "run", 5);
     let careless = Migrations::new()
-        .step(|old: V1| Ok(Balanced { equity: old.dollars as i64, ..Balanced::default() }));
+        .step(|old: V1| Ok(Balanced { equity: old.dollars.cast_signed(), ..Balanced::default() }));
     is_refused_by_name(&error(store.run_with::<Balanced>("run", &careless)));
     is_refused_by_name(&error(store.migrate(&careless).run()));
     assert_eq!(version(&store, "run"), 1);

@@ -58,19 +58,19 @@ impl<'a> View<'a> {
             }
             Node::I8 => {
                 let [byte] = self.take()?;
-                self.show(i8::from_le_bytes([byte]))
+                self.show(&i8::from_le_bytes([byte]))
             }
             Node::U8 => {
                 let [byte] = self.take()?;
-                self.show(byte)
+                self.show(&byte)
             }
             Node::I16 | Node::I32 | Node::I64 | Node::I128 => {
                 let folded = self.number()?;
-                self.show(unfold(folded))
+                self.show(&unfold(folded))
             }
             Node::U16 | Node::U32 | Node::U64 | Node::U128 => {
                 let number = self.number()?;
-                self.show(number)
+                self.show(&number)
             }
             Node::F32 => {
                 let float = f32::from_le_bytes(self.take()?);
@@ -91,7 +91,7 @@ impl<'a> View<'a> {
             Node::Bytes => {
                 let len = self.len()?;
                 let bytes = self.slice(len)?;
-                self.list(bytes.iter(), |view, byte| view.show(byte))
+                self.list(bytes, Self::show)
             }
             Node::Option(of) => {
                 if self.flag()? {
@@ -167,7 +167,7 @@ impl<'a> View<'a> {
         if nth == 0 { Ok(()) } else { self.write(",") }
     }
 
-    fn show(&mut self, number: impl ToString) -> Result<(), ViewError> {
+    fn show(&mut self, number: &impl ToString) -> Result<(), ViewError> {
         self.write(&number.to_string())
     }
 

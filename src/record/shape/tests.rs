@@ -46,7 +46,7 @@ struct Nothing;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Wide {
     signed: (i8, i16, i32, i64),
-    wide: (u16, u32, u64, u128),
+    unsigned: (u16, u32, u64, u128),
     float: (f32, f64),
     text: String,
     bytes: Vec<u8>,
@@ -130,13 +130,13 @@ fn wide() -> impl Strategy<Value = Wide> {
     )
         .prop_map(
             |(
-                (signed, wide, float),
+                (signed, unsigned, float),
                 (text, bytes, list, array),
                 (sides, book, long, tree),
                 (nested, result),
             )| Wide {
                 signed,
-                wide,
+                unsigned,
                 float,
                 text,
                 bytes,
@@ -325,10 +325,10 @@ fn numbers_are_exact_and_those_that_json_lacks_are_text() {
 /// Against: a few bytes that become a text without an end.
 #[test]
 fn what_is_shown_has_a_limit_and_so_has_its_depth() {
-    let many = encode(&vec![(); 1 << 40].len()).unwrap();
-    assert_eq!(shape::<Vec<()>>().to_json(&many, 100), Err(ViewError::Long(100)));
     #[derive(Serialize, Deserialize)]
     struct Chain(Option<Box<Chain>>);
+    let many = encode(&(1u64 << 40)).unwrap();
+    assert_eq!(shape::<Vec<()>>().to_json(&many, 100), Err(ViewError::Long(100)));
     let mut deep = vec![1; 100_000];
     deep.push(0);
     assert_eq!(shape::<Chain>().to_json(&deep, OUT_MAX), Err(ViewError::Deep));
@@ -406,7 +406,8 @@ fn a_shape_is_the_same_each_time_and_comes_back_from_its_bytes() {
 /// Against: a fingerprint in a store that a later release computes otherwise.
 #[test]
 fn the_bytes_of_a_shape_are_what_they_always_were() {
-    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     let bytes = encode(&*shape::<(Side, Tree, Vec<[u8; 32]>)>()).unwrap();
-    assert_eq!(hex(&bytes), include_str!("../../../tests/golden/shape.hex").trim_end());
+    let golden = include_str!("../../../tests/golden/shape.hex").trim_end();
+    let byte = |at| u8::from_str_radix(&golden[at..at + 2], 16).unwrap();
+    assert_eq!(bytes, (0..golden.len()).step_by(2).map(byte).collect::<Vec<_>>());
 }

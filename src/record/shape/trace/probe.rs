@@ -308,7 +308,7 @@ fn whole<'de, V: Visitor<'de>>(
 ) -> Result<V::Value, Refusal> {
     let mut parts = Parts::new(tracer, names, parts);
     let value = visitor.visit_seq(&mut parts)?;
-    if parts.read < parts.parts.len() {
+    if parts.read < parts.of.len() {
         return Err(Refusal::for_good(
             "it says that it has more fields than it reads (serde's `alias`: the bytes have no \
              names, so a field needs only one)",
@@ -321,17 +321,17 @@ fn whole<'de, V: Visitor<'de>>(
 struct Parts<'t> {
     tracer: &'t mut Tracer,
     names: &'static [&'static str],
-    parts: Vec<NodeId>,
+    of: Vec<NodeId>,
     read: usize,
 }
 
 impl<'t> Parts<'t> {
-    fn new(tracer: &'t mut Tracer, names: &'static [&'static str], parts: Vec<NodeId>) -> Self {
-        Self { tracer, names, parts, read: 0 }
+    fn new(tracer: &'t mut Tracer, names: &'static [&'static str], of: Vec<NodeId>) -> Self {
+        Self { tracer, names, of, read: 0 }
     }
 
     fn next<'de, T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, Refusal> {
-        let Some(part) = self.parts.get(self.read).copied() else { return Ok(None) };
+        let Some(part) = self.of.get(self.read).copied() else { return Ok(None) };
         // The names of a map's two parts come round again and again.
         let name = self.names.iter().cycle().nth(self.read % self.names.len().max(1));
         self.read += 1;
@@ -352,7 +352,7 @@ impl<'de> de::SeqAccess<'de> for Parts<'_> {
     }
 
     fn size_hint(&self) -> Option<usize> {
-        Some(self.parts.len() - self.read)
+        Some(self.of.len() - self.read)
     }
 }
 
@@ -371,7 +371,7 @@ impl<'de> de::MapAccess<'de> for Parts<'_> {
     }
 
     fn size_hint(&self) -> Option<usize> {
-        Some((self.parts.len() - self.read) / 2)
+        Some((self.of.len() - self.read) / 2)
     }
 }
 

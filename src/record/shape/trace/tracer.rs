@@ -114,14 +114,9 @@ impl Tracer {
         at: NodeId,
         key: (&'static str, &'static str),
     ) -> Result<NodeId, String> {
-        let type_slot = match self.named.get(&key) {
-            Some(slot) => *slot,
-            None => {
-                let slot = self.slot();
-                self.named.insert(key, slot);
-                slot
-            }
-        };
+        let known = self.named.get(&key).copied();
+        let type_slot = known.unwrap_or_else(|| self.slot());
+        self.named.insert(key, type_slot);
         self.same(at, type_slot).map(|()| type_slot)
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use milepost::testing::Rng;
 use milepost::testing::hostile::Spot;
-use milepost::{ErrorKind, MemoryDisk, Options, Result, Store, Versioned};
+use milepost::{ErrorKind, MemoryDisk, Options, Result, Run, Store, Versioned};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -14,6 +14,8 @@ use super::{Outcome, byte};
 /// How long the payload is, in bytes; one of them is its length.
 const LEN: usize = 40;
 const FILLER: u8 = 0xA7;
+/// The number of the table of runs.
+const RUNS: u8 = 2;
 
 /// A store of which the state and a row are to be replaced.
 pub(super) struct Payloads {
@@ -32,11 +34,13 @@ impl Payloads {
         Ok(Self { image, rows })
     }
 
-    /// Opens it as one type after the other: each is refused as another type, or decodes.
+    /// Puts a payload into the state or into the row, and reads that as one type after the other:
+    /// each is refused as another type, or decodes.
     pub(super) fn case(&self, rng: &mut Rng) -> Outcome {
         let payload: Vec<u8> = (0..LEN).map(|_| likely_byte(rng)).collect();
         let mut image = self.image.clone();
-        for spot in &self.rows {
+        let is_state = rng.one_in(2);
+        for spot in self.rows.iter().filter(|spot| (spot.table == RUNS) == is_state) {
             spot.reseal(&mut image, |record| {
                 let place = place_of(record).and_then(|at| record.get_mut(at..at + LEN));
                 if let Some(place) = place {
@@ -44,14 +48,44 @@ impl Payloads {
                 }
             });
         }
+        let read = if is_state { read_state } else { read_row };
         read(image).unwrap_or_else(|outcome| outcome)
     }
 }
 
-/// What came of all of them.
-fn read(image: Vec<u8>) -> Result<Outcome, Outcome> {
+/// A state of another type is refused before it is decoded, that of the type it has decodes or not;
+/// so it is when it is shown by its shape.
+fn read_state(image: Vec<u8>) -> Result<Outcome, Outcome> {
     let disk = Arc::new(MemoryDisk::from_bytes(image));
     let store = options().open_on(disk).map_err(|error| violation("opening", error.kind()))?;
+    refused::<Number>(&store, ErrorKind::SchemaMismatch)?;
+    refused::<Maps>(&store, ErrorKind::SchemaMismatch)?;
+    refused::<Chain>(&store, ErrorKind::SchemaMismatch)?;
+    refused::<Renamed>(&store, ErrorKind::SchemaMismatch)?;
+    refused::<Older>(&store, ErrorKind::TooNew)?;
+    refused::<Newer>(&store, ErrorKind::SchemaMismatch)?;
+    let is_shown = match store.inspect_run("run") {
+        Ok(view) => view.state_json.is_some(),
+        Err(error) if error.kind() == ErrorKind::Damaged => false,
+        Err(error) => return Err(violation("inspecting", error.kind())),
+    };
+    let is_read = match store.run::<Written>("run") {
+        Ok(_) => true,
+        Err(error) if error.kind() == ErrorKind::SchemaMismatch => false,
+        Err(error) => return Err(violation("the state", error.kind())),
+    };
+    match (is_shown, is_read) {
+        (true, true) => Ok(Outcome::Same),
+        (false, false) => Ok(Outcome::TypedError),
+        _ => Err(Outcome::Wrong("a state is shown and not read, or read and not shown".into())),
+    }
+}
+
+/// What came of reading the row as each type.
+fn read_row(image: Vec<u8>) -> Result<Outcome, Outcome> {
+    let disk = Arc::new(MemoryDisk::from_bytes(image));
+    let store = options().open_on(disk).map_err(|error| violation("opening", error.kind()))?;
+    let run = store.run::<Written>("run").map_err(|error| violation("the run", error.kind()))?;
     let mut decoded = 0;
     for read_as in [
         read_as::<Number>,
@@ -62,11 +96,8 @@ fn read(image: Vec<u8>) -> Result<Outcome, Outcome> {
         read_as::<Chain>,
         read_as::<Wide>,
     ] {
-        decoded += read_as(&store)?;
+        decoded += read_as(&run)?;
     }
-    refused::<Renamed>(&store, ErrorKind::SchemaMismatch)?;
-    refused::<Older>(&store, ErrorKind::TooNew)?;
-    refused::<Newer>(&store, ErrorKind::SchemaMismatch)?;
     Ok(if decoded == 0 { Outcome::TypedError } else { Outcome::Same })
 }
 
@@ -74,16 +105,11 @@ fn violation(what: &str, kind: ErrorKind) -> Outcome {
     Outcome::Violation(format!("I7: {what}: {kind:?}"))
 }
 
-/// How many of state and row could be read as this type.
-fn read_as<T: State>(store: &Store) -> Result<u32, Outcome> {
-    let run = match store.run::<T>("run") {
-        Ok(run) => run,
-        Err(error) if error.kind() == ErrorKind::SchemaMismatch => return Ok(0),
-        Err(error) => return Err(violation(std::any::type_name::<T>(), error.kind())),
-    };
+/// Whether the row could be read as this type.
+fn read_as<T: State>(run: &Run<Written>) -> Result<u32, Outcome> {
     match run.get::<T>("row") {
-        Ok(_) => Ok(2),
-        Err(error) if error.kind() == ErrorKind::SchemaMismatch => Ok(1),
+        Ok(_) => Ok(1),
+        Err(error) if error.kind() == ErrorKind::SchemaMismatch => Ok(0),
         Err(error) => Err(violation(std::any::type_name::<T>(), error.kind())),
     }
 }
