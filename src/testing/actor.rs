@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::model::{Answer, Model, Op, RunModel, Seen, Step, Tape};
+use super::model::{Answer, Model, Op, Reel, RunModel, Seen, Step, Tape};
 use crate::clock::{Clock, ManualClock, Timestamp};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ledger::{Key, Position};
-use crate::step::{Claim, Claimed, Done, IntentState, Run, Tx};
+use crate::step::{Claim, Claimed, Done, IntentState, Migrations, Run, Tx};
 use crate::store::{Pending, Store};
 
 const TOPIC: &str = "orders";
@@ -57,7 +57,10 @@ impl Actor {
         use std::collections::btree_map::Entry;
         match self.runs.entry(number) {
             Entry::Occupied(run) => Ok(run.into_mut()),
-            Entry::Vacant(place) => Ok(place.insert(self.store.run(&run_name(number))?)),
+            Entry::Vacant(place) => {
+                let back = Migrations::new().step(Reel::into_tape);
+                Ok(place.insert(self.store.run_with(&run_name(number), &back)?))
+            }
         }
     }
 
@@ -105,6 +108,11 @@ impl Actor {
                 },
             },
             Op::Reject(nth) => self.reject(*nth),
+            Op::Migrate => {
+                self.runs.clear();
+                let forth = Migrations::new().step(|tape: Tape| Ok(Reel::of(tape)));
+                self.store.migrate(&forth).run().map(|_| Answer::Done)
+            }
             Op::Wait(ms) => {
                 self.clock.advance(Duration::from_millis(*ms));
                 Ok(Answer::Done)

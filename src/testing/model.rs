@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
-use crate::error::ErrorKind;
+use crate::error::{Error, ErrorKind, Result};
 use crate::ledger::Versioned;
 
 /// A store as it must be. [`apply`](Model::apply) does to it what [`Actor::apply`](super::Actor::apply)
@@ -95,6 +95,33 @@ impl Versioned for Tape {
     const VERSION: u32 = 1;
 }
 
+/// A [`Tape`] in another shape.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(super) struct Reel {
+    weight: Vec<u8>,
+    last_and_sum: (u64, Option<u64>),
+}
+
+impl Versioned for Reel {
+    const NAME: &'static str = "reel";
+    const VERSION: u32 = 1;
+}
+
+impl Reel {
+    pub(super) fn of(tape: Tape) -> Self {
+        Self { weight: tape.weight.into_bytes(), last_and_sum: (tape.last, Some(tape.sum)) }
+    }
+
+    /// # Errors
+    /// `Aborted` for a reel that was made of no tape.
+    pub(super) fn into_tape(self) -> Result<Tape> {
+        let weight = String::from_utf8(self.weight).map_err(Error::abort)?;
+        let (last, sum) = self.last_and_sum;
+        let sum = sum.ok_or_else(|| Error::abort("a reel without a sum"))?;
+        Ok(Tape { sum, last, weight })
+    }
+}
+
 impl Tape {
     pub(super) fn step(&mut self, step: &Step) -> u64 {
         self.sum = self.sum.wrapping_mul(31).wrapping_add(step.key);
@@ -132,6 +159,9 @@ pub enum Op {
     Release(u64),
     /// Refuses the nth intent that was emitted, from 0.
     Reject(u64),
+    /// Migrates all runs to another type, of which they are when they are next opened migrated back,
+    /// run by run. Changes nothing of what they mean; as many commits as the store makes of it.
+    Migrate,
     /// Lets so many milliseconds pass. No commit.
     Wait(u64),
 }
@@ -222,6 +252,7 @@ impl Model {
                     None => Answer::Refused(ErrorKind::NotFound),
                 }
             }
+            Op::Migrate => Answer::Done,
             Op::Wait(ms) => {
                 self.now = self.now.after(Duration::from_millis(*ms));
                 Answer::Done

@@ -1,4 +1,4 @@
-//! The six workloads, each in three modes. Small numbers of commits, every one of them of another
+//! The workloads, each in three modes. Small numbers of commits, every one of them of another
 //! kind than the one before, so that a few thousand points cover what a store does.
 
 use milepost::testing::{Op, Rng, Step};
@@ -13,8 +13,8 @@ pub(super) const WORKLOADS: &[Workload] = &[
     ("expiry", expiry),
     // Checkpoints are not cut into chunks yet: large states, written anew, stand for that.
     ("large states", large),
-    // There are no migrations yet: new lives of the store, and what they settle, stand for that.
     ("lives", lives),
+    ("migration", migration),
     ("group of 64", group),
 ];
 
@@ -121,6 +121,29 @@ fn lives(teller: &mut Teller, rng: &mut Rng) -> Result<(), String> {
         teller.tell(&Op::Rewind(0, key / 2))?;
         teller.tell(&Op::Step(0, Step { removes: vec![life / 2], ..step(key + 1) }))?;
         teller.tell(&Op::Reject(life))?;
+    }
+    Ok(())
+}
+
+/// Runs that become another type, all at once, and go back one by one with the steps that follow;
+/// some of them in a new life. Few of them, since the judge opens them all after every cut: that a
+/// migration of many slices is cut anywhere is held by `tests/it/migrate.rs`.
+fn migration(teller: &mut Teller, rng: &mut Rng) -> Result<(), String> {
+    for run in 0..10u8 {
+        let weight = u32::try_from(rng.below(3_000)).ok();
+        teller.tell(&Op::Step(run, Step { weight, ..step(0) }))?;
+    }
+    for round in 1..4u64 {
+        teller.tell(&Op::Migrate)?;
+        if rng.one_in(2) {
+            teller.reopen(rng.one_in(2))?;
+        }
+        for _ in 0..5 {
+            let run = u8::try_from(rng.below(10)).unwrap_or(0);
+            let rows = Step { puts: vec![(round, round)], emits: vec![round], ..step(round) };
+            teller.tell(&Op::Step(run, rows))?;
+        }
+        teller.tell(&Op::Rewind(0, round))?;
     }
     Ok(())
 }
