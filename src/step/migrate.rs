@@ -17,6 +17,8 @@ use crate::store::{Hold, HoldKind, Plan, Read, Store, Table, row_name};
 
 /// The most runs of one commit.
 const SLICE_RUNS: u64 = 64;
+/// The most runs that are looked at for it: nobody else plans meanwhile.
+const SLICE_LOOKS: u64 = 1_024;
 /// A slice with so many bytes of states is full, whatever the number of its runs.
 const SLICE_BYTES: usize = 8 << 20;
 
@@ -151,7 +153,6 @@ fn commit_slice(
     })?;
     for (key, mut record, schema) in rows {
         record.schema = schema_for(plan, &schema)?;
-        record.changed = plan.now();
         plan.put(&key, &record)?;
     }
     Ok((next, holds))
@@ -170,7 +171,8 @@ fn slice(
     let mut ways = BTreeMap::new();
     let mut from = from.to_vec();
     let (mut runs, mut bytes) = (0, 0);
-    while runs < runs_max && bytes < SLICE_BYTES {
+    let looks_max = done.runs + SLICE_LOOKS;
+    while runs < runs_max && bytes < SLICE_BYTES && done.runs < looks_max {
         let Some((key, row)) = rows.scan(Table::Runs, &[], &from, 1)?.pop() else {
             return Ok(None);
         };

@@ -282,8 +282,23 @@ fn types_that_check_what_they_read_are_given_what_they_take() {
             symbol.0
         }
     }
+    #[derive(Clone, Serialize, Deserialize)]
+    #[serde(from = "String", into = "String")]
+    struct First(String);
+    impl From<String> for First {
+        fn from(text: String) -> Self {
+            assert!(!text.is_empty(), "a name has a first letter");
+            Self(text)
+        }
+    }
+    impl From<First> for String {
+        fn from(first: First) -> Self {
+            first.0
+        }
+    }
     #[derive(Serialize, Deserialize)]
     struct Checked {
+        first: First,
         symbol: Symbol,
         other: Option<Symbol>,
         size: NonZeroU32,
@@ -295,6 +310,7 @@ fn types_that_check_what_they_read_are_given_what_they_take() {
         path: std::path::PathBuf,
     }
     is_shown(&Checked {
+        first: First::from("Ada".to_owned()),
         symbol: Symbol("SPY".into()),
         other: None,
         size: NonZeroU32::MIN,

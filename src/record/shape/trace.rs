@@ -15,16 +15,17 @@ mod refusal;
 mod tracer;
 
 use std::any::type_name;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use serde::de::DeserializeOwned;
-use thiserror::Error;
+use serde::de::{DeserializeOwned, Error};
 
 use self::probe::Probe;
+use self::refusal::Refusal;
 use self::tracer::Tracer;
-use super::node::Shape;
+use super::node::{NodeId, Shape};
 
 /// Why a type has no shape.
-#[derive(Debug, Error)]
+#[derive(Debug, thiserror::Error)]
 #[error("the shape of `{name}` cannot be told{place}: {why}")]
 pub(crate) struct Untraceable {
     name: &'static str,
@@ -44,7 +45,7 @@ pub(super) fn trace<T: DeserializeOwned>() -> Result<Shape, Untraceable> {
     let root = tracer.slot();
     for _ in 0..ATTEMPTS_MAX {
         let seen_before = tracer.seen();
-        match T::deserialize(Probe::new(&mut tracer, root)) {
+        match attempt::<T>(&mut tracer, root) {
             Ok(_) if tracer.wants(root) && tracer.seen() == seen_before => {
                 return Err(untraceable("", "it does not read the same way twice".to_owned()));
             }
@@ -67,4 +68,10 @@ pub(super) fn trace<T: DeserializeOwned>() -> Result<Shape, Untraceable> {
         tracer.begin_again();
     }
     Err(untraceable("", format!("it was not all seen after {ATTEMPTS_MAX} attempts")))
+}
+
+/// A type that panics over a made-up value does not take it.
+fn attempt<T: DeserializeOwned>(tracer: &mut Tracer, root: NodeId) -> Result<T, Refusal> {
+    let attempt = AssertUnwindSafe(|| T::deserialize(Probe::new(tracer, root)));
+    catch_unwind(attempt).unwrap_or_else(|_| Err(Refusal::custom("it panics over them")))
 }
