@@ -158,28 +158,28 @@ fn a_calendar_row_of_a_newer_program_is_left_as_it_is() {
 /// Against: an outcome in an encoding of a newer program, of which it is said that its type is wrong.
 #[test]
 fn a_payload_in_an_encoding_this_program_does_not_know_is_too_new() {
-    let in_codec_4 = |table, id, key: &[u8], payload: &[u8]| {
+    let in_codec_9 = |table, id, key: &[u8], payload: &[u8]| {
         open_bytes(&newer(table, id, key, |row| {
             let payload = [&[1], payload].concat();
             let at = payload_of(row).windows(payload.len()).rposition(|part| part == payload);
-            row[21 + at.unwrap()] = 4;
+            row[21 + at.unwrap()] = 9;
         }))
     };
     // A payload is its codec, its length and its bytes: the outcome, the row and the state.
-    let store = in_codec_4("keys", 5, key_of(3).as_bytes(), &[1, 6]).unwrap();
+    let store = in_codec_9("keys", 5, key_of(3).as_bytes(), &[1, 6]).unwrap();
     let mut run = store.run::<Counter>("run").unwrap();
     let refused = error(seen(&mut run, &key_of(3)));
     assert_eq!(refused.kind(), ErrorKind::TooNew, "{refused}");
-    let store = in_codec_4("keys", 5, b"done", &[1, 5]).unwrap();
+    let store = in_codec_9("keys", 5, b"done", &[1, 5]).unwrap();
     match store.claim::<u64>("s", "done", &1) {
         Ok(Claimed::Fresh(_)) => panic!("claimed again"),
         refused => assert_eq!(kind(refused), ErrorKind::TooNew),
     }
-    let store = in_codec_4("rows", 11, key_of(3).as_bytes(), &[1, 3]).unwrap();
+    let store = in_codec_9("rows", 11, key_of(3).as_bytes(), &[1, 3]).unwrap();
     let run = store.run::<Counter>("run").unwrap();
     assert_eq!(kind(run.get::<u64>(key_of(3))), ErrorKind::TooNew);
-    let store: Store = in_codec_4("runs", 2, b"run", &[8, 21, 6, 1, 2, 3, 4, 5, 6]).unwrap();
+    let store: Store = in_codec_9("runs", 2, b"run", &[8, 21, 6, 1, 2, 3, 4, 5, 6]).unwrap();
     let refused = error(store.run::<Counter>("run"));
     assert_eq!(refused.kind(), ErrorKind::TooNew, "{refused}");
-    assert!(refused.to_string().contains("codec 4"), "{refused}");
+    assert!(refused.to_string().contains("codec 9"), "{refused}");
 }
