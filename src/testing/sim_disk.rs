@@ -16,6 +16,9 @@ use crate::store::Disk;
 /// The cache takes pages of this size for written or not.
 const CACHE_PAGE: u64 = 4096;
 
+/// A flush that is awaited comes in far less, or not at all.
+const FLUSH_COMES_WITHIN: Duration = Duration::from_secs(10);
+
 /// A disk in memory that knows what a power cut would leave of it, and fails when it is told to. The
 /// same calls give the same bytes, every time.
 ///
@@ -163,14 +166,15 @@ impl SimDisk {
         self.state().holds_syncs = true;
     }
 
-    /// Returns when a flush waits; [`hold_syncs`](Self::hold_syncs) comes first.
-    pub fn wait_for_held_sync(&self) {
-        let state = self.state();
-        drop(
-            self.held
-                .wait_while(state, |state| state.holds_syncs && state.syncs_held == 0)
-                .unwrap_or_else(PoisonError::into_inner),
-        );
+    /// Returns when a flush waits; [`hold_syncs`](Self::hold_syncs) comes first. `false` if none
+    /// came within ten seconds, or if flushes are not held any more: a test that goes on then tests
+    /// something else.
+    #[must_use]
+    pub fn wait_for_held_sync(&self) -> bool {
+        let is_awaited = |state: &mut State| state.holds_syncs && state.syncs_held == 0;
+        let waited = self.held.wait_timeout_while(self.state(), FLUSH_COMES_WITHIN, is_awaited);
+        let (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        state.syncs_held > 0
     }
 
     /// Flushes go on.

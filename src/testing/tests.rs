@@ -187,13 +187,14 @@ fn a_trace_gives_at_each_point_what_the_disk_would_have_given_then() {
 #[test]
 fn a_flush_that_is_held_waits_until_it_is_released() {
     let disk = Arc::new(disk());
+    assert!(!disk.wait_for_held_sync(), "none is held");
     disk.hold_syncs();
     disk.write(4096, &[2]).unwrap();
     let flush = std::thread::spawn({
         let disk = disk.clone();
         move || disk.sync()
     });
-    disk.wait_for_held_sync();
+    assert!(disk.wait_for_held_sync());
     assert_eq!(byte(&disk.durable(), 4096), 0);
     disk.release_syncs();
     flush.join().unwrap().unwrap();

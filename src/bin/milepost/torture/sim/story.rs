@@ -152,8 +152,9 @@ impl Teller {
                 self.commits -= 1;
             }
             self.chapter(begun, usize::MAX);
-            if nth == 0 {
-                disk.wait_for_held_sync();
+            if nth == 0 && !disk.wait_for_held_sync() {
+                disk.release_syncs();
+                return Err("a step was submitted, and no flush came".to_owned());
             }
         }
         disk.release_syncs();
