@@ -83,9 +83,10 @@ impl Store {
     }
 
     /// Whether a row that had nobody at it is still what it was. Whoever was at it let go of it only
-    /// when its end was durable, and so in what is read now.
+    /// when its end was on its way to the disk, or durable, and so in what is read then.
     fn still_stands(&self, table: Table, key: &[u8], row: &[u8]) -> Result<bool> {
-        Ok(self.read()?.get(table, key)?.is_some_and(|now| now == row))
+        Ok(!self.is_on_its_way(table, key)?
+            && self.read()?.get(table, key)?.is_some_and(|now| now == row))
     }
 }
 

@@ -13,6 +13,7 @@ use super::line::{Line, Room, Ticket};
 use super::options::{Limits, Options};
 use super::plan::{Depth, Frame, Overlay, Plan};
 use super::snapshot::Snapshot;
+use super::tables::Table;
 use crate::clock::{Clock, Timestamp};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::StoreId;
@@ -307,6 +308,15 @@ impl Committer {
             Some(fate) => Err(fate.error()),
             None => Ok(self.durable()),
         }
+    }
+
+    /// Whether a row is about to be written or removed, by a group that is open or being committed.
+    /// What is not is durable by the time this says so.
+    pub(super) fn is_on_its_way(&self, table: Table, key: &[u8]) -> Result<bool> {
+        let _planning = Planning::enter()?;
+        let state = self.line.look();
+        let groups = [Some(&state.open), state.in_flight.as_deref()];
+        Ok(groups.into_iter().flatten().any(|group| group.rows.has(table, key)))
     }
 
     /// Confirms the wall clock: what it says now is believed.

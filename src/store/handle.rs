@@ -223,6 +223,11 @@ impl Store {
         self.inner.committer.read()
     }
 
+    /// Whether a row is about to be written or removed: the durable state does not show it yet.
+    pub(crate) fn is_on_its_way(&self, table: Table, key: &[u8]) -> Result<bool> {
+        self.inner.committer.is_on_its_way(table, key)
+    }
+
     /// Takes a name that only one holder in this process can have.
     pub(crate) fn hold(&self, kind: HoldKind, name: &[u8]) -> Option<Hold> {
         self.inner.committer.held.take(kind, name)

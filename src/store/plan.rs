@@ -46,6 +46,11 @@ impl Overlay {
         self.tables.get(table.index())?.get(key)
     }
 
+    /// Whether it writes or removes this row.
+    pub(super) fn has(&self, table: Table, key: &[u8]) -> bool {
+        self.get(table, key).is_some()
+    }
+
     pub(super) fn set(&mut self, table: Table, key: &[u8], value: Value<'_>) {
         let Some(rows) = self.tables.get_mut(table.index()) else { return };
         if rows.set(key, value) == Before::Absent {

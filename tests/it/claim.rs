@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Barrier, Mutex};
+use std::sync::{Arc, Barrier, Mutex};
 
+use milepost::testing::SimDisk;
 use milepost::{Claim, Claimed, Doubt, ErrorKind, Options, Store};
 
 use crate::support::{killed, kind, on_disk};
@@ -55,6 +56,27 @@ fn a_claim_is_durable_before_its_holder_may_go_ahead() {
     let (scope, key) = &recovery.claims_in_doubt[0];
     assert_eq!((scope.as_str(), key.as_slice()), ("orders", b"k".as_slice()));
     claim.complete(&1).unwrap();
+}
+
+/// Against: a person sent to find out about a call whose answer was handed in, and is only not durable
+/// yet. Whoever submits an answer lets go of the claim before that; `recovery` read what was durable,
+/// found an open claim that nobody held, and called it in doubt.
+#[test]
+fn a_claim_whose_answer_is_on_its_way_to_the_disk_is_not_in_doubt() {
+    let disk = Arc::new(SimDisk::new());
+    let store = Options::new().create_on(disk.clone()).unwrap();
+    let (answered, dropped) = (fresh(&store, "answered"), fresh(&store, "dropped"));
+    drop(dropped);
+    disk.hold_syncs();
+    let pending = answered.submit_complete(&7).unwrap();
+    assert!(disk.wait_for_held_sync());
+    let in_doubt = store.recovery().unwrap().claims_in_doubt;
+    disk.release_syncs();
+    assert_eq!(in_doubt.len(), 1, "{in_doubt:?}");
+    assert_eq!(in_doubt[0].1, b"dropped");
+    pending.wait().unwrap();
+    assert_eq!(store.recovery().unwrap().claims_in_doubt, in_doubt);
+    assert!(matches!(ask(&store, "answered"), Claimed::Done(7)));
 }
 
 /// Against: a key that is free again because its holder went away.
