@@ -10,6 +10,7 @@ mod life;
 mod panics;
 mod patched;
 mod receiver;
+mod record;
 mod sim;
 mod sound;
 mod supervisor;
@@ -96,6 +97,9 @@ pub(crate) struct Args {
     /// A folder on the disk to be tried; by default that for temporary files
     #[arg(long)]
     folder: Option<PathBuf>,
+    /// Writes the figures into this Markdown file too, in the place of those that stand there
+    #[arg(long, value_name = "FILE")]
+    record: Option<PathBuf>,
     /// One JSON object on standard output
     #[arg(long)]
     json: bool,
@@ -144,6 +148,10 @@ fn torture(args: &Args) -> Result<bool, String> {
         found.push((*class, tally, began.elapsed()));
     }
     report(args, &found);
+    if let Some(file) = &args.record {
+        let words: Vec<_> = std::env::args().skip(1).collect();
+        record::write_into(file, &format!("milepost {}", words.join(" ")), &found)?;
+    }
     Ok(found.iter().all(|(_, tally, _)| !tally.failed()))
 }
 
