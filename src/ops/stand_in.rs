@@ -73,7 +73,7 @@ pub(super) fn stand_in(
             })))
         }
         Table::Rows => Some(StandIn::Row(RowRecord::Lost { quarantine: number })),
-        Table::Schemas => Some(StandIn::Schema(SchemaRecord::lost(now))),
+        Table::Schemas if key.len() == 4 => Some(StandIn::Schema(SchemaRecord::lost(now))),
         Table::Meta if key.starts_with(META_UNCLEAN) => Some(StandIn::Crash(Unclean::LOST)),
         _ => None,
     }
