@@ -99,6 +99,7 @@
 mod clock;
 mod error;
 mod id;
+mod position;
 mod seq;
 
 mod record;
@@ -119,18 +120,21 @@ pub mod testing;
 pub use clock::{Clock, ManualClock, SystemClock, Timestamp};
 pub use error::{Error, ErrorKind, Result};
 pub use exec::{Delivered, Delivery, OnUnknown, Probe, Receiver, Relay, Sent};
-pub use id::{ExternalId, Fingerprint, IntentId, RunName, Scope, StoreId, Topic};
-pub use ledger::{AuditAction, AuditEntry, Key, Position, SettledBy, Versioned};
+pub use id::{CheckpointId, ExternalId, Fingerprint, IntentId, RunName, Scope, StoreId, Topic};
+pub use ledger::{AuditAction, AuditEntry, Key, SettledBy, Versioned};
 pub use ops::{
     DamagedRow, Quarantine, Quarantined, Repair, RepairOptions, TableCheck, Verification, repair,
     verify,
 };
+pub use position::Position;
 pub use seq::{CommitSeq, Epoch, Incarnation};
 pub use step::{
-    Claim, Claimed, Done, Doubt, Intent, IntentState, IntentSummary, Intents, Recovery, Run, Tx,
+    Autosave, Checkpoint, CheckpointCursor, CheckpointFilter, CheckpointPage, Checkpoints, Claim,
+    Claimed, Done, Doubt, Freed, Intent, IntentState, IntentSummary, Intents, Labels, Recovery,
+    RetentionPlan, Run, Tx,
 };
 pub use store::{
-    Disk, Durability, Limits, MemoryDisk, Options, Pending, Reopen, Resolution, Store,
+    Disk, Durability, Limits, MemoryDisk, Options, Pending, Reopen, Resolution, Retention, Store,
 };
 
 #[cfg(doctest)]

@@ -6,8 +6,9 @@ use super::check::fault_of;
 use super::stand_in::{is_stand_in, stand_in_place};
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
-use crate::ledger::{QuarantineRecord, quarantine_key};
+use crate::ledger::{QuarantineRecord, RunRecord, quarantine_key, sequence_of_key};
 use crate::seq::Epoch;
+use crate::step::{put_back_checkpoint, put_back_state};
 use crate::store::{Plan, Read, Store, Table, row_name};
 
 /// The quarantine of a store.
@@ -89,7 +90,7 @@ impl Quarantine {
                 return Err(Error::damaged(format!("it still cannot be read: {fault}")));
             }
             clear_place(plan, table, &key, number)?;
-            plan.put_raw(table, &key, &bytes)?;
+            put_back(plan, table, &key, &bytes)?;
             plan.delete(Table::Quarantine, &quarantine_key(number))
         })
     }
@@ -105,6 +106,24 @@ impl Quarantine {
             plan.delete(Table::Quarantine, &quarantine_key(number))
         })
     }
+}
+
+/// Writes a row where it stood, and whatever else has to know of it.
+fn put_back(plan: &mut Plan<'_>, table: Table, key: &[u8], bytes: &[u8]) -> Result<()> {
+    match table {
+        Table::Checkpoints if sequence_of_key(key).is_some() => {
+            return put_back_checkpoint(plan, key, bytes);
+        }
+        Table::Checkpoints | Table::Contents => {
+            return Err(Error::invalid(
+                "chunks, and what counts or lists checkpoints, were made anew by the repair: \
+                 restore the run or the checkpoint itself, or drop this",
+            ));
+        }
+        Table::Runs => put_back_state(plan, &plan.parse::<RunRecord>(key, bytes)?.state)?,
+        _ => {}
+    }
+    plan.put_raw(table, key, bytes)
 }
 
 /// Takes away the stand-in that the repair left.

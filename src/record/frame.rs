@@ -23,6 +23,8 @@ pub(crate) const FRAME_BYTES: usize = 21;
 pub(crate) const SCHEMA_NONE: u32 = 0;
 /// bincode 2, standard configuration, canonical order of map entries.
 pub(crate) const CODEC_BINCODE: u8 = 1;
+/// A list of chunks in place of the bytes themselves.
+pub(crate) const CODEC_CHUNKS: u8 = 5;
 
 const MAGIC: [u8; 2] = *b"MP";
 const VERSION: u8 = 1;

@@ -4,12 +4,14 @@
 //! This floor performs no I/O, reads no clock and knows no table by name.
 
 mod canonical;
+mod chunk;
 mod codec;
 mod frame;
 mod name;
 mod payload;
 
+pub(crate) use chunk::{CHUNK_BYTES_MAX, Chunk, ChunkId, Packed, cut};
 pub(crate) use codec::{Bytes, EncodeError, PAYLOAD_BYTES_MAX, decode, encode};
-pub(crate) use frame::{CODEC_BINCODE, FrameError, Header, open as open_frame, seal};
+pub(crate) use frame::{CODEC_BINCODE, CODEC_CHUNKS, FrameError, Header, open as open_frame, seal};
 pub(crate) use name::{named, unnamed};
 pub(crate) use payload::Payload;

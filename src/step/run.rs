@@ -5,31 +5,38 @@
 //! that a crash leaves all of them or none.
 
 use std::fmt;
+use std::sync::Arc;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::done::Done;
+use super::draft::Draft;
 use super::expire::forget_expired;
-use super::seen::{refuse_beyond_horizon, repeated, settle_key};
-use super::tx::{Tx, check_key, row_value, store_value, unstorable};
+use super::history::schema_of;
+use super::saves::{Autosave, Saves};
+use super::state::{self, Large};
+use super::tx::{Tx, row_value, store_value};
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::RunName;
 use crate::ledger::{
-    Key, KeyRecord, Position, QuarantineRecord, RowRecord, RunRecord, SchemaRecord, Versioned,
-    check_schema, row_key, run_key, schema_key, step_key,
+    Key, QuarantineRecord, RowRecord, RunRecord, SchemaRecord, Versioned, check_schema, row_key,
+    run_key, schema_key,
 };
-use crate::record::Payload;
-use crate::store::{Hold, HoldKind, Pending, Plan, Read, Store, Table, row_name};
+use crate::position::Position;
+use crate::store::{Hold, HoldKind, Pending, Plan, Read, Retention, Store, Table};
 
 /// A named stream of steps with one state and one position. One handle a run at a time.
 pub struct Run<S> {
-    store: Store,
-    name: RunName,
+    pub(super) store: Store,
+    pub(super) name: RunName,
     /// As last planned. Its payload is the state in bytes, from which a failed step is undone.
-    record: RunRecord,
-    state: S,
+    pub(super) record: RunRecord,
+    pub(super) state: S,
+    /// The state in bytes where the record has but the list of its chunks.
+    pub(super) large: Option<Arc<Large>>,
+    pub(super) saves: Saves,
     _hold: Hold,
 }
 
@@ -52,22 +59,24 @@ impl Store {
                 format!("the run \"{name}\" is open in this process already: use that handle"),
             )
         })?;
-        let (record, state) = self.commit(|plan| pick_up::<S>(plan, &name))?;
-        Ok(Run { store: self.clone(), name, record, state, _hold: hold })
+        let (record, state, large) = self.commit(|plan| pick_up::<S>(plan, &name))?;
+        let saves = Saves::new(record.created);
+        Ok(Run { store: self.clone(), name, record, state, large, saves, _hold: hold })
     }
 }
 
 /// Reads the run, or begins it, and writes down who has it.
-fn pick_up<S>(plan: &mut Plan<'_>, name: &RunName) -> Result<(RunRecord, S)>
+fn pick_up<S>(plan: &mut Plan<'_>, name: &RunName) -> Result<(RunRecord, S, Option<Arc<Large>>)>
 where
     S: Versioned + Serialize + DeserializeOwned + Default,
 {
     let key = run_key(name);
-    let (record, state) = if let Some(mut record) = plan.record::<RunRecord>(&key)? {
+    let (record, state, large) = if let Some(mut record) = plan.record::<RunRecord>(&key)? {
         let schema = schema_of(plan, record.schema)?;
         check_schema(&schema, S::NAME, S::VERSION)
             .map_err(|error| error.context(format!("the run \"{name}\"")))?;
-        let state = record.state.value::<S>().map_err(|error| {
+        let stored = state::read(plan, record.state, name)?;
+        let state = stored.whole().value::<S>().map_err(|error| {
             Error::new(
                 ErrorKind::SchemaMismatch,
                 format!(
@@ -84,28 +93,30 @@ where
             record.recovery_attempts = record.recovery_attempts.saturating_add(1);
         }
         record.epoch = plan.epoch();
-        (record, state)
+        record.state = stored.row;
+        (record, state, stored.large)
     } else {
         refuse_quarantined(plan, name)?;
         let state = S::default();
+        let stored = state::write(plan, None, store_value(plan, &state)?)?;
         let record = RunRecord {
             position: Position::Start,
             steps: 0,
             schema: schema_for::<S>(plan)?,
-            state: store_value(plan, &state)?,
+            state: stored.row,
             epoch: plan.epoch(),
             recovery_attempts: 0,
             created: plan.now(),
             changed: plan.now(),
         };
-        (record, state)
+        (record, state, stored.large)
     };
     plan.put(&key, &record)?;
-    Ok((record, state))
+    Ok((record, state, large))
 }
 
 /// A run whose record is in quarantine does not begin anew unless somebody drops it from there.
-fn refuse_quarantined(plan: &Plan<'_>, name: &RunName) -> Result<()> {
+pub(super) fn refuse_quarantined(plan: &Plan<'_>, name: &RunName) -> Result<()> {
     for (key, row) in plan.scan(Table::Quarantine, &[], &[], usize::MAX)? {
         let record = plan.parse::<QuarantineRecord>(&key, &row)?;
         if record.table == Table::Runs.id() && record.key.0 == run_key(name) {
@@ -118,15 +129,6 @@ fn refuse_quarantined(plan: &Plan<'_>, name: &RunName) -> Result<()> {
         }
     }
     Ok(())
-}
-
-fn schema_of(plan: &Plan<'_>, id: u32) -> Result<SchemaRecord> {
-    plan.record::<SchemaRecord>(&schema_key(id))?.ok_or_else(|| {
-        Error::damaged(format!(
-            "{} is missing. Nothing was changed; close the store and run `verify` on it",
-            row_name(Table::Schemas, &schema_key(id))
-        ))
-    })
 }
 
 /// The number of a schema, new if this type and version are.
@@ -282,6 +284,18 @@ impl<S> Run<S> {
         &self.name
     }
 
+    /// Saves a checkpoint every so often from now on, until this handle is dropped; the labels of
+    /// the steps' own [`checkpoint`](Tx::checkpoint)s stay theirs.
+    pub fn autosave(&mut self, autosave: Autosave) {
+        self.saves.autosave = Some(autosave);
+    }
+
+    /// Keeps so many checkpoints of this run from now on, until this handle is dropped; see
+    /// [`Options::retention`](crate::Options::retention).
+    pub fn retention(&mut self, retention: Retention) {
+        self.saves.retention = Some(retention);
+    }
+
     /// A row of your own, as the last durable step left it.
     ///
     /// # Errors
@@ -314,79 +328,12 @@ struct Undo<'r, S: DeserializeOwned + Default> {
 impl<S: DeserializeOwned + Default> Drop for Undo<'_, S> {
     fn drop(&mut self) {
         // These bytes were decoded before: by opening the run, or by the guard on the first write.
+        let run = &mut *self.run;
+        let whole = run.large.as_ref().map_or(&run.record.state, |large| &large.whole);
         if self.armed
-            && let Ok(state) = self.run.record.state.value()
+            && let Ok(state) = whole.value()
         {
-            self.run.state = state;
+            run.state = state;
         }
-    }
-}
-
-/// The run as the plan will leave it.
-struct Draft<S> {
-    name: RunName,
-    state: S,
-    position: Position,
-    steps: u64,
-}
-
-impl<S> Draft<S>
-where
-    S: Versioned + Serialize + DeserializeOwned + Default + 'static,
-{
-    fn of(run: &mut Run<S>) -> Self {
-        Self {
-            name: run.name.clone(),
-            state: std::mem::take(&mut run.state),
-            position: run.record.position.clone(),
-            steps: run.record.steps,
-        }
-    }
-
-    fn step<R: Serialize + DeserializeOwned>(
-        &mut self,
-        plan: &mut Plan<'_>,
-        key: &Key,
-        position: Position,
-        work: impl FnOnce(&mut Tx<'_, S>) -> Result<R>,
-    ) -> Result<Done<R>> {
-        check_key(plan, &key.bytes)?;
-        let row = step_key(&self.name, &key.bytes);
-        if let Some(record) = plan.record::<KeyRecord>(&row)? {
-            return repeated(&record, key, &row);
-        }
-        refuse_beyond_horizon(plan, key, &row)?;
-        let position = self.position.advance(position)?;
-        let mut tx = Tx::new(plan, &self.name, std::mem::take(&mut self.state));
-        let outcome = work(&mut tx)?;
-        let (state, wants) = tx.into_parts();
-        self.state = state;
-        wants.write(plan)?;
-        settle_key(plan, &row, key, store_value(plan, &outcome)?)?;
-        self.position = position;
-        self.steps += 1;
-        Ok(Done::Fresh(outcome))
-    }
-
-    /// Writes the run once, however many steps the plan has, and hands it back.
-    fn finish(self, plan: &mut Plan<'_>, run: &mut Run<S>) -> Result<()> {
-        if self.steps > run.record.steps {
-            let state = Payload::of(&self.state).map_err(|error| unstorable(&error))?;
-            plan.check_value(state.bytes().len())?;
-            let record = RunRecord {
-                position: self.position,
-                steps: self.steps,
-                schema: run.record.schema,
-                state,
-                epoch: plan.epoch(),
-                recovery_attempts: 0,
-                created: run.record.created,
-                changed: plan.now(),
-            };
-            plan.put(&run_key(&self.name), &record)?;
-            run.record = record;
-        }
-        run.state = self.state;
-        Ok(())
     }
 }

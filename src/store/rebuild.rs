@@ -81,11 +81,14 @@ pub(crate) fn rebuild(
     };
     let path = path.clone();
     let now = options.now();
-    let identity = inspection.identity.clone().unwrap_or_else(|| Identity {
-        format: FORMAT,
-        store: StoreId::draw(now.as_ms(), path.as_os_str().as_encoded_bytes()),
-        created: now,
-    });
+    let identity = match inspection.identity.clone() {
+        Some(identity) => Identity { format: FORMAT, ..identity },
+        None => Identity {
+            format: FORMAT,
+            store: StoreId::draw(now.as_ms(), path.as_os_str().as_encoded_bytes()),
+            created: now,
+        },
+    };
     let head = inspection.head.clone().unwrap_or_else(|| Head {
         next_id: ID_GAP,
         clean: false,

@@ -6,7 +6,8 @@ use std::time::Duration;
 use super::model::{Answer, Model, Op, RunModel, Seen, Step, Tape};
 use crate::clock::{Clock, ManualClock, Timestamp};
 use crate::error::{Error, ErrorKind, Result};
-use crate::ledger::{Key, Position};
+use crate::ledger::Key;
+use crate::position::Position;
 use crate::step::{Claim, Claimed, Done, IntentState, Run, Tx};
 use crate::store::{Pending, Store};
 

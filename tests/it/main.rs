@@ -17,6 +17,7 @@
 mod support;
 
 mod bot;
+mod checkpoints;
 mod claim;
 mod crash_matrix;
 mod damage;
@@ -27,10 +28,12 @@ mod faults;
 mod fence;
 mod flips;
 mod golden;
+mod large_state;
 mod model;
 mod ops;
 mod place;
 mod relay;
+mod retention;
 mod security;
 mod step;
 mod store;

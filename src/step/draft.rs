@@ -1,0 +1,151 @@
+//! A run as the plan will leave it: every step of the plan, and what is written when it is whole.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::done::Done;
+use super::history::{Moment, newest, save, unless_damaged};
+use super::labels::Labels;
+use super::retain::sweep;
+use super::run::Run;
+use super::saves::{Last, Saves};
+use super::seen::{refuse_beyond_horizon, repeated, settle_key};
+use super::state::{self, Large, Stored};
+use super::tx::{Tx, check_key, store_value, unstorable};
+use crate::error::Result;
+use crate::id::RunName;
+use crate::ledger::{Key, KeyRecord, RunRecord, Versioned, run_key, step_key};
+use crate::position::Position;
+use crate::record::Payload;
+use crate::store::{Plan, Read, Retention};
+
+/// The run as the plan will leave it.
+pub(super) struct Draft<S> {
+    name: RunName,
+    schema: u32,
+    state: S,
+    position: Position,
+    steps: u64,
+    /// The state as it was written last, if that was large.
+    large: Option<Arc<Large>>,
+    /// The state as this plan has written it, and after how many steps.
+    written: Option<(u64, Stored)>,
+    saves: Saves,
+    retention: Retention,
+}
+
+impl<S> Draft<S>
+where
+    S: Versioned + Serialize + DeserializeOwned + Default + 'static,
+{
+    pub(super) fn of(run: &mut Run<S>) -> Self {
+        Self {
+            name: run.name.clone(),
+            schema: run.record.schema,
+            state: std::mem::take(&mut run.state),
+            position: run.record.position.clone(),
+            steps: run.record.steps,
+            large: run.large.clone(),
+            written: None,
+            saves: run.saves.clone(),
+            retention: run.saves.retention.unwrap_or_else(|| run.store.retention()),
+        }
+    }
+
+    pub(super) fn step<R: Serialize + DeserializeOwned>(
+        &mut self,
+        plan: &mut Plan<'_>,
+        key: &Key,
+        position: Position,
+        work: impl FnOnce(&mut Tx<'_, S>) -> Result<R>,
+    ) -> Result<Done<R>> {
+        check_key(plan, &key.bytes)?;
+        let row = step_key(&self.name, &key.bytes);
+        if let Some(record) = plan.record::<KeyRecord>(&row)? {
+            return repeated(&record, key, &row);
+        }
+        refuse_beyond_horizon(plan, key, &row)?;
+        let position = self.position.advance(position)?;
+        let mut tx = Tx::new(plan, &self.name, std::mem::take(&mut self.state));
+        let outcome = work(&mut tx)?;
+        let (state, mut wants) = tx.into_parts();
+        self.state = state;
+        let labels = wants.checkpoint.take();
+        wants.write(plan)?;
+        settle_key(plan, &row, key, store_value(plan, &outcome)?)?;
+        self.position = position;
+        self.steps += 1;
+        self.checkpoint(plan, labels)?;
+        Ok(Done::Fresh(outcome))
+    }
+
+    /// Saves the checkpoint that the step asked for, or the one that is due.
+    fn checkpoint(&mut self, plan: &mut Plan<'_>, asked: Option<Labels>) -> Result<()> {
+        let automatic = asked.is_none();
+        if automatic && self.saves.autosave.is_none() {
+            return Ok(());
+        }
+        if self.saves.last.is_none() {
+            let last = unless_damaged(newest(plan, &self.name))?;
+            let last = last.map(|(_, record)| Last { steps: record.steps, at: record.at });
+            self.saves.last = Some(last.unwrap_or(self.saves.begun));
+        }
+        let Some(labels) = asked.or_else(|| self.saves.due(self.steps, plan.now())) else {
+            return Ok(());
+        };
+        let stored = self.write(plan)?;
+        let moment = Moment {
+            run: &self.name,
+            schema: self.schema,
+            position: &self.position,
+            steps: self.steps,
+            labels: &labels,
+            automatic,
+        };
+        save(plan, &moment, &stored)?;
+        sweep(plan, &self.name, self.retention)?;
+        self.written = Some((self.steps, stored));
+        self.saves.last = Some(Last { steps: self.steps, at: plan.now() });
+        Ok(())
+    }
+
+    /// The state as it is now, written unless this plan has done so already.
+    fn write(&mut self, plan: &mut Plan<'_>) -> Result<Stored> {
+        if let Some((steps, stored)) = self.written.take()
+            && steps == self.steps
+        {
+            return Ok(stored);
+        }
+        let about = self.large.as_ref().map_or(0, |large| large.whole.bytes().len());
+        let state = Payload::of_about(&self.state, about).map_err(|error| unstorable(&error))?;
+        plan.check_value(state.bytes().len())?;
+        let stored = state::write(plan, self.large.as_deref(), state)?;
+        self.large.clone_from(&stored.large);
+        Ok(stored)
+    }
+
+    /// Writes the run once, however many steps the plan has, and hands it back.
+    pub(super) fn finish(mut self, plan: &mut Plan<'_>, run: &mut Run<S>) -> Result<()> {
+        if self.steps > run.record.steps {
+            let Stored { row, large } = self.write(plan)?;
+            let record = RunRecord {
+                position: self.position,
+                steps: self.steps,
+                schema: run.record.schema,
+                state: row,
+                epoch: plan.epoch(),
+                recovery_attempts: 0,
+                created: run.record.created,
+                changed: plan.now(),
+            };
+            plan.put(&run_key(&self.name), &record)?;
+            run.record = record;
+            run.large = large;
+            run.saves.last = self.saves.last;
+        }
+        run.state = self.state;
+        Ok(())
+    }
+}
