@@ -145,8 +145,8 @@ impl Packed {
             .unwrap_or_else(|| Self::Plain(Bytes(bytes.to_vec())))
     }
 
-    /// What `bytes` differ in from `base`, if that is at most half of them. `base` and `bytes` together have
-    /// at most 128 KiB: LZ4 looks back over 64 KiB.
+    /// What `bytes` differ in from `base`, if that is at most half of them. LZ4 looks back over
+    /// 64 KiB: of longer ones, it finds less again.
     pub(crate) fn against(base: &[u8], bytes: &[u8]) -> Option<Self> {
         Self::smaller(bytes, block::compress_with_dict(bytes, base))
             .filter(|packed| packed.stored() <= bytes.len() / 2)
@@ -154,8 +154,8 @@ impl Packed {
 
     fn smaller(bytes: &[u8], block: Vec<u8>) -> Option<Self> {
         let len = u32::try_from(bytes.len()).ok()?;
-        (block.len() <= bytes.len() - bytes.len() / 8)
-            .then(|| Self::Lz4 { len, block: Bytes(block) })
+        let pays = block.len() <= bytes.len() - bytes.len() / 8;
+        pays.then_some(Self::Lz4 { len, block: Bytes(block) })
     }
 
     /// How many bytes are stored.

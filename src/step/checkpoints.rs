@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use super::content::{refer, referrers};
 use super::history::{Moment, Removal, history_of, newest, proven, record_at, save};
 use super::labels::Labels;
-use super::listing::Checkpoint;
+use super::listing::{Checkpoint, CheckpointFilter, CheckpointPage, page_of};
 use super::retain::{Freed, RetentionPlan, due, remove_some};
 use super::run::refuse_quarantined;
 use super::state;
@@ -31,7 +31,7 @@ const CANDIDATES: usize = 8;
 /// ([`Run::autosave`](crate::Run::autosave)), or between steps ([`save`](Checkpoints::save)).
 #[derive(Clone)]
 pub struct Checkpoints {
-    pub(super) store: Store,
+    store: Store,
 }
 
 impl Store {
@@ -118,6 +118,15 @@ impl Checkpoints {
         let rows = self.store.read()?;
         let newest = newest(&*rows, &RunName::new(run)?)?;
         newest.map(|(place, record)| Checkpoint::of(&*rows, place, record)).transpose()
+    }
+
+    /// A page of the checkpoints that a filter takes, newest first. What is saved or removed between
+    /// two pages shows in the later one; none is shown twice.
+    ///
+    /// # Errors
+    /// `Invalid` for a bad name; `Damaged` if a record is; `Poisoned`.
+    pub fn list(&self, filter: &CheckpointFilter) -> Result<CheckpointPage> {
+        page_of(&*self.store.read()?, filter)
     }
 
     /// The checkpoint whose id begins with these hexadecimal digits.
@@ -310,11 +319,10 @@ impl Checkpoints {
     }
 }
 
-/// The bytes that are named by pairs of digits.
+/// The bytes that are named by pairs of digits; a last digit alone names none.
 fn whole_bytes(digits: &str) -> Vec<u8> {
-    let (pairs, _) = digits.as_bytes().as_chunks::<2>();
-    let digit = |digit: u8| char::from(digit).to_digit(16).map_or(0, |digit| digit as u8);
-    pairs.iter().map(|[high, low]| digit(*high) << 4 | digit(*low)).collect()
+    let pairs = (0..digits.len() / 2).map_while(|nth| digits.get(2 * nth..2 * nth + 2));
+    pairs.map_while(|pair| u8::from_str_radix(pair, 16).ok()).collect()
 }
 
 /// The smallest id behind this one, as bytes.

@@ -9,7 +9,6 @@ use super::done::Done;
 use super::history::{Moment, newest, save, unless_damaged};
 use super::labels::Labels;
 use super::retain::sweep;
-use super::run::Run;
 use super::saves::{Last, Saves};
 use super::seen::{refuse_beyond_horizon, repeated, settle_key};
 use super::state::{self, Large, Stored};
@@ -40,17 +39,24 @@ impl<S> Draft<S>
 where
     S: Versioned + Serialize + DeserializeOwned + Default + 'static,
 {
-    pub(super) fn of(run: &mut Run<S>) -> Self {
+    pub(super) fn of(
+        name: &RunName,
+        record: &RunRecord,
+        state: S,
+        large: Option<Arc<Large>>,
+        saves: &Saves,
+        retention: Retention,
+    ) -> Self {
         Self {
-            name: run.name.clone(),
-            schema: run.record.schema,
-            state: std::mem::take(&mut run.state),
-            position: run.record.position.clone(),
-            steps: run.record.steps,
-            large: run.large.clone(),
+            name: name.clone(),
+            schema: record.schema,
+            state,
+            position: record.position.clone(),
+            steps: record.steps,
+            large,
             written: None,
-            saves: run.saves.clone(),
-            retention: run.saves.retention.unwrap_or_else(|| run.store.retention()),
+            saves: saves.clone(),
+            retention: saves.retention.unwrap_or(retention),
         }
     }
 
@@ -126,26 +132,35 @@ where
         Ok(stored)
     }
 
-    /// Writes the run once, however many steps the plan has, and hands it back.
-    pub(super) fn finish(mut self, plan: &mut Plan<'_>, run: &mut Run<S>) -> Result<()> {
-        if self.steps > run.record.steps {
-            let Stored { row, large } = self.write(plan)?;
-            let record = RunRecord {
-                position: self.position,
-                steps: self.steps,
-                schema: run.record.schema,
-                state: row,
-                epoch: plan.epoch(),
-                recovery_attempts: 0,
-                created: run.record.created,
-                changed: plan.now(),
-            };
-            plan.put(&run_key(&self.name), &record)?;
-            run.record = record;
-            run.large = large;
-            run.saves.last = self.saves.last;
+    /// Writes the run once, however many steps the plan has; what it is then, and what is written of
+    /// it, if there was a step at all.
+    pub(super) fn finish(
+        mut self,
+        plan: &mut Plan<'_>,
+        before: &RunRecord,
+    ) -> Result<(S, Option<Written>)> {
+        if self.steps == before.steps {
+            return Ok((self.state, None));
         }
-        run.state = self.state;
-        Ok(())
+        let Stored { row, large } = self.write(plan)?;
+        let record = RunRecord {
+            position: self.position,
+            steps: self.steps,
+            schema: before.schema,
+            state: row,
+            epoch: plan.epoch(),
+            recovery_attempts: 0,
+            created: before.created,
+            changed: plan.now(),
+        };
+        plan.put(&run_key(&self.name), &record)?;
+        Ok((self.state, Some(Written { record, large, last: self.saves.last })))
     }
+}
+
+/// A run as a plan has written it.
+pub(super) struct Written {
+    pub(super) record: RunRecord,
+    pub(super) large: Option<Arc<Large>>,
+    pub(super) last: Option<Last>,
 }

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::RangeInclusive;
 
-use super::checkpoints::Checkpoints;
 use super::history::{parsed, schema_of};
 use crate::clock::Timestamp;
 use crate::error::Result;
@@ -152,34 +151,27 @@ impl CheckpointFilter {
     }
 }
 
-impl Checkpoints {
-    /// A page of the checkpoints that a filter takes, newest first. What is saved or removed between
-    /// two pages shows in the later one; none is shown twice.
-    ///
-    /// # Errors
-    /// `Invalid` for a bad name; `Damaged` if a record is; `Poisoned`.
-    pub fn list(&self, filter: &CheckpointFilter) -> Result<CheckpointPage> {
-        let rows = self.store.read()?;
-        let page = filter.page.unwrap_or(PAGE);
-        let runs = match &filter.run {
-            Some(run) => vec![RunName::new(run)?],
-            None => runs_of(&rows)?,
-        };
-        let mut found = Vec::new();
-        for run in &runs {
-            // One more than a page of each: the newest of all are among them, and whether there is
-            // another page.
-            found.extend(Walk::new(&rows, run, filter)?.take_up_to(page + 1)?);
-        }
-        found.sort_unstable_by_key(|(sequence, _)| std::cmp::Reverse(*sequence));
-        let is_more = found.len() > page;
-        found.truncate(page);
-        let last = found.last().map(|(sequence, _)| CheckpointCursor(*sequence));
-        Ok(CheckpointPage {
-            checkpoints: found.into_iter().map(|(_, checkpoint)| checkpoint).collect(),
-            next: last.filter(|_| is_more),
-        })
+/// The page that a filter asks for.
+pub(super) fn page_of(rows: &Snapshot, filter: &CheckpointFilter) -> Result<CheckpointPage> {
+    let page = filter.page.unwrap_or(PAGE);
+    let runs = match &filter.run {
+        Some(run) => vec![RunName::new(run)?],
+        None => runs_of(rows)?,
+    };
+    let mut found = Vec::new();
+    for run in &runs {
+        // One more than a page of each: the newest of all are among them, and whether there is
+        // another page.
+        found.extend(Walk::new(rows, run, filter).take_up_to(page.saturating_add(1))?);
     }
+    found.sort_unstable_by_key(|(sequence, _)| std::cmp::Reverse(*sequence));
+    let is_more = found.len() > page;
+    found.truncate(page);
+    let last = found.last().map(|(sequence, _)| CheckpointCursor(*sequence));
+    Ok(CheckpointPage {
+        checkpoints: found.into_iter().map(|(_, checkpoint)| checkpoint).collect(),
+        next: last.filter(|_| is_more),
+    })
 }
 
 /// The runs that have checkpoints.
@@ -198,10 +190,9 @@ struct Walk<'a> {
 }
 
 impl<'a> Walk<'a> {
-    fn new(rows: &'a Snapshot, run: &'a RunName, filter: &'a CheckpointFilter) -> Result<Self> {
-        let below = filter.behind.map_or(u64::MAX, |cursor| cursor.0);
-        let below = checkpoint_key(run, below);
-        Ok(Self { rows, run, filter, schemas: BTreeMap::new(), below })
+    fn new(rows: &'a Snapshot, run: &'a RunName, filter: &'a CheckpointFilter) -> Self {
+        let below = checkpoint_key(run, filter.behind.map_or(u64::MAX, |cursor| cursor.0));
+        Self { rows, run, filter, schemas: BTreeMap::new(), below }
     }
 
     fn take_up_to(mut self, most: usize) -> Result<Vec<(u64, Checkpoint)>> {

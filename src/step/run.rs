@@ -11,7 +11,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::done::Done;
-use super::draft::Draft;
+use super::draft::{Draft, Written};
 use super::expire::forget_expired;
 use super::history::schema_of;
 use super::saves::{Autosave, Saves};
@@ -29,14 +29,14 @@ use crate::store::{Hold, HoldKind, Pending, Plan, Read, Retention, Store, Table}
 
 /// A named stream of steps with one state and one position. One handle a run at a time.
 pub struct Run<S> {
-    pub(super) store: Store,
-    pub(super) name: RunName,
+    store: Store,
+    name: RunName,
     /// As last planned. Its payload is the state in bytes, from which a failed step is undone.
-    pub(super) record: RunRecord,
-    pub(super) state: S,
+    record: RunRecord,
+    state: S,
     /// The state in bytes where the record has but the list of its chunks.
-    pub(super) large: Option<Arc<Large>>,
-    pub(super) saves: Saves,
+    large: Option<Arc<Large>>,
+    saves: Saves,
     _hold: Hold,
 }
 
@@ -224,9 +224,16 @@ where
     ) -> Result<T> {
         forget_expired(plan)?;
         let mut undo = Undo { run: self, armed: true };
-        let mut draft = Draft::of(undo.run);
+        let run = &mut *undo.run;
+        let (state, large) = (std::mem::take(&mut run.state), run.large.clone());
+        let retention = run.store.retention();
+        let mut draft = Draft::of(&run.name, &run.record, state, large, &run.saves, retention);
         let done = steps(&mut draft, plan)?;
-        draft.finish(plan, undo.run)?;
+        let (state, written) = draft.finish(plan, &run.record)?;
+        run.state = state;
+        if let Some(Written { record, large, last }) = written {
+            (run.record, run.large, run.saves.last) = (record, large, last);
+        }
         undo.armed = false;
         Ok(done)
     }

@@ -14,7 +14,8 @@ use crate::clock::Timestamp;
 pub struct Retention {
     /// How many stay whatever their age. 100.
     pub keep_last: u64,
-    /// How long one stays however many there are. 7 days.
+    /// How long one stays however many there are; nothing stays for its age alone if that is zero.
+    /// 7 days.
     pub keep_for: Duration,
     /// How large the states of all may be together, each counted whole, in bytes. 1 GiB.
     pub keep_bytes: u64,
@@ -40,7 +41,7 @@ impl Retention {
     /// Whether a checkpoint goes that has `newer` ones behind it and was saved `at`, while the
     /// states from it on take `bytes`.
     pub(crate) fn lets_go(&self, newer: u64, at: Timestamp, bytes: u64, now: Timestamp) -> bool {
-        let is_surplus = newer >= self.keep_last && at.after(self.keep_for) < now;
+        let is_surplus = newer >= self.keep_last && at.after(self.keep_for) <= now;
         newer > 0 && (is_surplus || bytes > self.keep_bytes)
     }
 }

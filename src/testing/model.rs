@@ -42,6 +42,8 @@ pub struct Model {
     pub intents: Vec<IntentModel>,
     /// The time, by the store's clock.
     pub now: Timestamp,
+    /// How many checkpoints of a run its options let stay; `None` for all.
+    pub keep_last: Option<usize>,
 }
 
 /// A run as it must be.
@@ -59,6 +61,8 @@ pub struct RunModel {
     pub rows: BTreeMap<u64, u64>,
     /// Rows that were removed, and not written since.
     pub removed: BTreeSet<u64>,
+    /// Its checkpoints, oldest first: after how many steps, and the state.
+    pub checkpoints: Vec<(u64, Tape)>,
 }
 
 /// A key that was seen.
@@ -132,6 +136,8 @@ pub enum Op {
     Release(u64),
     /// Refuses the nth intent that was emitted, from 0.
     Reject(u64),
+    /// Removes the nth checkpoint of a run, from 0, the oldest.
+    Delete(u8, u64),
     /// Lets so many milliseconds pass. No commit.
     Wait(u64),
 }
@@ -153,6 +159,8 @@ pub struct Step {
     pub ttl_ms: Option<u64>,
     /// Makes the state so many bytes heavy; `None` leaves it as it is.
     pub weight: Option<u32>,
+    /// Whether it saves a checkpoint.
+    pub saves: bool,
 }
 
 /// What came of an [`Op`].
@@ -222,6 +230,16 @@ impl Model {
                     None => Answer::Refused(ErrorKind::NotFound),
                 }
             }
+            Op::Delete(run, nth) => {
+                let checkpoints = self.runs.get_mut(run).map(|run| &mut run.checkpoints);
+                match (checkpoints, usize::try_from(*nth)) {
+                    (Some(checkpoints), Ok(nth)) if nth < checkpoints.len() => {
+                        checkpoints.remove(nth);
+                        Answer::Done
+                    }
+                    _ => Answer::Refused(ErrorKind::NotFound),
+                }
+            }
             Op::Wait(ms) => {
                 self.now = self.now.after(Duration::from_millis(*ms));
                 Answer::Done
@@ -235,7 +253,7 @@ impl Model {
         let mut emitted = Vec::new();
         let mut done = Vec::new();
         for step in steps {
-            match draft.step(step, self.now) {
+            match draft.step(step, self.now, self.keep_last) {
                 Err(kind) => return Answer::Refused(kind),
                 Ok((is_fresh, outcome)) => {
                     if is_fresh {
@@ -253,7 +271,12 @@ impl Model {
 }
 
 impl RunModel {
-    fn step(&mut self, step: &Step, now: Timestamp) -> Result<(bool, u64), ErrorKind> {
+    fn step(
+        &mut self,
+        step: &Step,
+        now: Timestamp,
+        keep_last: Option<usize>,
+    ) -> Result<(bool, u64), ErrorKind> {
         if let Some(seen) = self.keys.get(&step.key) {
             return Ok((false, seen.outcome));
         }
@@ -270,6 +293,11 @@ impl RunModel {
         for row in &step.removes {
             self.rows.remove(row);
             self.removed.insert(*row);
+        }
+        if step.saves {
+            self.checkpoints.push((self.steps, self.state.clone()));
+            let surplus = keep_last.map_or(0, |keep| self.checkpoints.len().saturating_sub(keep));
+            self.checkpoints.drain(..surplus);
         }
         let deadline = step.ttl_ms.map(|ttl_ms| now.after(Duration::from_millis(ttl_ms)));
         self.keys.insert(step.key, Seen { outcome, deadline });

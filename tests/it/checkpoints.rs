@@ -370,12 +370,21 @@ fn nothing_of_a_state_or_a_label_is_printed() {
     assert!(!printed.contains("hunter") && !printed.contains("271828,"), "{printed}");
 }
 
-/// The rows of one run with 20 checkpoints, and their ids.
-fn twenty() -> (Vec<u8>, Vec<CheckpointId>) {
+/// A run with 20 checkpoints, each of which differs little from the one before; their ids, and what
+/// they hold.
+fn twenty() -> (Vec<u8>, Vec<CheckpointId>, Vec<Vec<u64>>) {
     let (disk, store) = on_disk(&keep_all());
-    let ids = history(&store, "run", 20);
-    drop(store);
-    (disk.to_bytes(), ids)
+    let mut words = words(&mut Rng::of(3, "words", 0), 3_000);
+    let mut run = store.run::<Blob>("run").unwrap();
+    let (mut ids, mut states) = (Vec::new(), Vec::new());
+    for n in 1..=20 {
+        words[n as usize] ^= 0xff;
+        leave(&mut run, n, &words);
+        ids.push(store.checkpoints().save("run", &Labels::new()).unwrap());
+        states.push(words.clone());
+    }
+    drop((run, store));
+    (disk.to_bytes(), ids, states)
 }
 
 fn row_of(bytes: &[u8], nth: usize) -> (Vec<u8>, Vec<u8>) {
@@ -385,7 +394,7 @@ fn row_of(bytes: &[u8], nth: usize) -> (Vec<u8>, Vec<u8>) {
 
 #[test]
 fn a_damaged_checkpoint_is_told_and_never_loaded_and_stops_no_step() {
-    let (bytes, ids) = twenty();
+    let (bytes, ids, states) = twenty();
     for nth in [0, 3, 19] {
         let (key, row) = row_of(&bytes, nth);
         let mut flipped = row.clone();
@@ -393,26 +402,26 @@ fn a_damaged_checkpoint_is_told_and_never_loaded_and_stops_no_step() {
         let resealed = reframed(3, &key, &row, |row| *row.last_mut().unwrap() ^= 1);
         for bad in [flipped, resealed] {
             let store = open_bytes(&with_row(&bytes, "checkpoints", &key, Some(&bad))).unwrap();
-            for (nth, id) in ids.iter().enumerate() {
-                match store.checkpoints().load::<Counter>(id) {
-                    Ok(state) => assert_eq!(state.seen.len(), nth + 1),
+            for (id, words) in ids.iter().zip(&states) {
+                match store.checkpoints().load::<Blob>(id) {
+                    Ok(state) => assert!(state.words == *words),
                     Err(error) => assert_eq!(error.kind(), ErrorKind::Damaged, "{error}"),
                 }
             }
-            assert_eq!(kind(store.checkpoints().load::<Counter>(&ids[nth])), ErrorKind::Damaged);
+            assert_eq!(kind(store.checkpoints().load::<Blob>(&ids[nth])), ErrorKind::Damaged);
             assert!(!store.verify().unwrap().is_sound());
-            let mut run = store.run::<Counter>("run").unwrap();
+            let mut run = store.run::<Blob>("run").unwrap();
             run.autosave(Autosave::every_steps(1));
-            count(&mut run, 21).unwrap();
+            leave(&mut run, 21, &states[5]);
             let newest = store.checkpoints().latest("run").unwrap().unwrap().id;
-            assert_eq!(store.checkpoints().load::<Counter>(&newest).unwrap().seen.len(), 21);
+            assert!(store.checkpoints().load::<Blob>(&newest).unwrap().words == states[5]);
         }
     }
 }
 
 #[test]
 fn repair_keeps_the_checkpoints_that_are_sound_and_their_index() {
-    let (bytes, ids) = twenty();
+    let (bytes, ids, states) = twenty();
     let (key, _) = row_of(&bytes, 3);
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("bot.mp");
@@ -420,16 +429,19 @@ fn repair_keeps_the_checkpoints_that_are_sound_and_their_index() {
     repair(&path, &RepairOptions::new()).unwrap();
     let store = Store::open(&path).unwrap();
     assert_sound(&store);
-    let kept = |id: &CheckpointId| store.checkpoints().load::<Counter>(id).is_ok();
-    assert!(ids[..3].iter().all(kept));
-    assert!(!kept(&ids[3]));
+    let kept = |nth: usize| {
+        let found = store.checkpoints().load::<Blob>(&ids[nth]);
+        found.is_ok_and(|found| found.words == states[nth])
+    };
+    assert!((0..3).all(kept));
+    assert!(!kept(3));
     // Those based on it went along, up to the next one that stands whole.
-    assert!(ids[16..].iter().all(kept));
+    assert!((16..20).all(kept));
 }
 
 #[test]
 fn a_checkpoint_that_others_were_based_on_is_put_back_and_then_they_are() {
-    let (bytes, ids) = twenty();
+    let (bytes, ids, states) = twenty();
     let (key, row) = row_of(&bytes, 3);
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("bot.mp");
@@ -442,15 +454,14 @@ fn a_checkpoint_that_others_were_based_on_is_put_back_and_then_they_are() {
     for record in &put_aside {
         assert_eq!(kind(store.quarantine().restore(record.number)), ErrorKind::Damaged);
     }
-    // A checkpoint that is saved meanwhile is based on the one before the gap.
     drop(store);
     let mended = with_row(&std::fs::read(&path).unwrap(), "checkpoints", &key, Some(&row));
     let store = open_bytes(&mended).unwrap();
     for record in &put_aside[1..] {
         store.quarantine().restore(record.number).unwrap();
     }
-    for (nth, id) in ids.iter().enumerate().skip(4) {
-        assert_eq!(store.checkpoints().load::<Counter>(id).unwrap().seen.len(), nth + 1);
+    for (id, words) in ids.iter().zip(&states).skip(4) {
+        assert!(store.checkpoints().load::<Blob>(id).unwrap().words == *words);
         store.checkpoints().delete(id).unwrap();
     }
 }
