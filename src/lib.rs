@@ -92,6 +92,8 @@
 //! - [`Run::step`]: inputs that must count once. [`Run::batch`] for many in one commit.
 //! - [`Tx::emit`] and [`Relay`]: effects outside.
 //! - [`Store::claim`]: any other call that must not be made twice.
+//! - [`Checkpoints`]: states that are kept, named by what they hold. [`Tx::checkpoint`] and
+//!   [`Run::autosave`] save them, [`Retention`] says how many stay.
 //! - [`Options`]: what a commit costs and survives.
 //! - [`ErrorKind`]: what each error asks you to do.
 
@@ -140,3 +142,7 @@ pub use store::{
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;
+
+#[cfg(doctest)]
+#[doc = include_str!("../docs/guide/checkpoints.md")]
+struct GuideToCheckpoints;

@@ -110,10 +110,13 @@ impl Tape {
     }
 }
 
-/// One letter of the weight: other letters for other steps, and every 4 KiB.
+/// One letter of the weight: no pattern that could be compressed, and every 4 KiB from one of 1,021
+/// pieces, so that other steps have pieces in common, in other places.
 fn weight_at(key: u64, at: u32) -> char {
-    let letter = key.wrapping_add(u64::from(at >> 12)).wrapping_mul(7) % 26;
-    char::from(b'a' + u8::try_from(letter).unwrap_or(0))
+    let piece = key.wrapping_add(u64::from(at >> 12).wrapping_mul(7)) % 1_021;
+    let mixed = ((piece << 12) | u64::from(at & 0xfff)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    let letter = (mixed ^ (mixed >> 29)).wrapping_mul(0xBF58_476D_1CE4_E5B9) >> 40;
+    char::from(b'a' + u8::try_from(letter % 26).unwrap_or(0))
 }
 
 /// One thing that is done to a store. Each is one commit, except where it says otherwise.
