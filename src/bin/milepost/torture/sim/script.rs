@@ -118,14 +118,14 @@ fn ops() -> Vec<Op> {
     vec![
         many(100),
         Op::Claim(1),
-        Op::Step(0, Step { weight: Some(900_000), ..step(120) }),
+        Op::Step(0, Step { weight: Some(400_000), ..step(120) }),
         Op::Complete(1, 11),
         Op::Release(0),
         Op::Reject(3),
         Op::Step(0, Step { weight: Some(10), removes: vec![3, 4, 5], ..step(130) }),
         many(200),
         Op::Rewind(0, 50),
-        Op::Step(0, Step { weight: Some(1_500_000), saves: true, ..step(230) }),
+        Op::Step(0, Step { weight: Some(700_000), saves: true, ..step(230) }),
         Op::Step(0, Step { weight: Some(1), emits: vec![9], saves: true, ..step(240) }),
     ]
 }
