@@ -29,6 +29,7 @@ mod fence;
 mod flips;
 mod forged;
 mod golden;
+mod large_migrated;
 mod large_state;
 mod migrate;
 mod model;
