@@ -1,6 +1,6 @@
 //! Checkpoints in the commit: saved, read back, and removed.
 //!
-//! Small states in a row differ little, so of sixteen checkpoints one holds its state, and each of
+//! Small states in a row differ little, so of 32 checkpoints one holds its state, and each of
 //! the others what differs from the one before it. Whoever removes one writes the next one whole.
 //! Large states list the same chunks.
 
@@ -21,7 +21,7 @@ use crate::record::{Bytes, Packed};
 use crate::store::{Plan, Read, Row, Table, row_name};
 
 /// How many checkpoints in a row are read, at the most, to read one.
-const DEPTH_MAX: u8 = 15;
+const DEPTH_MAX: u8 = 31;
 
 /// What is saved, beside the state.
 pub(super) struct Moment<'a> {

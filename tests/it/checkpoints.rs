@@ -370,14 +370,14 @@ fn nothing_of_a_state_or_a_label_is_printed() {
     assert!(!printed.contains("hunter") && !printed.contains("271828,"), "{printed}");
 }
 
-/// A run with 20 checkpoints, each of which differs little from the one before; their ids, and what
+/// A run with 40 checkpoints, each of which differs little from the one before; their ids, and what
 /// they hold.
-fn twenty() -> (Vec<u8>, Vec<CheckpointId>, Vec<Vec<u64>>) {
+fn forty() -> (Vec<u8>, Vec<CheckpointId>, Vec<Vec<u64>>) {
     let (disk, store) = on_disk(&keep_all());
     let mut words = words(&mut Rng::of(3, "words", 0), 3_000);
     let mut run = store.run::<Blob>("run").unwrap();
     let (mut ids, mut states) = (Vec::new(), Vec::new());
-    for n in 1..=20 {
+    for n in 1..=40 {
         words[n as usize] ^= 0xff;
         leave(&mut run, n, &words);
         ids.push(store.checkpoints().save("run", &Labels::new()).unwrap());
@@ -394,8 +394,8 @@ fn row_of(bytes: &[u8], nth: usize) -> (Vec<u8>, Vec<u8>) {
 
 #[test]
 fn a_damaged_checkpoint_is_told_and_never_loaded_and_stops_no_step() {
-    let (bytes, ids, states) = twenty();
-    for nth in [0, 3, 19] {
+    let (bytes, ids, states) = forty();
+    for nth in [0, 3, 39] {
         let (key, row) = row_of(&bytes, nth);
         let mut flipped = row.clone();
         *flipped.last_mut().unwrap() ^= 1;
@@ -412,7 +412,7 @@ fn a_damaged_checkpoint_is_told_and_never_loaded_and_stops_no_step() {
             assert!(!store.verify().unwrap().is_sound());
             let mut run = store.run::<Blob>("run").unwrap();
             run.autosave(Autosave::every_steps(1));
-            leave(&mut run, 21, &states[5]);
+            leave(&mut run, 41, &states[5]);
             let newest = store.checkpoints().latest("run").unwrap().unwrap().id;
             assert!(store.checkpoints().load::<Blob>(&newest).unwrap().words == states[5]);
         }
@@ -421,7 +421,7 @@ fn a_damaged_checkpoint_is_told_and_never_loaded_and_stops_no_step() {
 
 #[test]
 fn repair_keeps_the_checkpoints_that_are_sound_and_their_index() {
-    let (bytes, ids, states) = twenty();
+    let (bytes, ids, states) = forty();
     let (key, _) = row_of(&bytes, 3);
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("bot.mp");
@@ -436,12 +436,12 @@ fn repair_keeps_the_checkpoints_that_are_sound_and_their_index() {
     assert!((0..3).all(kept));
     assert!(!kept(3));
     // Those based on it went along, up to the next one that stands whole.
-    assert!((16..20).all(kept));
+    assert!((32..40).all(kept));
 }
 
 #[test]
 fn a_checkpoint_that_others_were_based_on_is_put_back_and_then_they_are() {
-    let (bytes, ids, states) = twenty();
+    let (bytes, ids, states) = forty();
     let (key, row) = row_of(&bytes, 3);
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("bot.mp");
@@ -450,7 +450,7 @@ fn a_checkpoint_that_others_were_based_on_is_put_back_and_then_they_are() {
     // What a look into the kept file would bring: the row as it was.
     let store = Store::open(&path).unwrap();
     let put_aside = store.quarantine().list().unwrap();
-    assert_eq!(put_aside.len(), 13, "it, and the twelve up to the next whole one");
+    assert_eq!(put_aside.len(), 29, "it, and the 28 up to the next whole one");
     for record in &put_aside {
         assert_eq!(kind(store.quarantine().restore(record.number)), ErrorKind::Damaged);
     }
