@@ -57,7 +57,7 @@ impl Cases for Times {
 
 const T0_MS: u64 = 1_700_000_000_000;
 const TICK_MS: u64 = 100;
-const HOUR_MS: u64 = 3_600 * TICK_MS;
+const HOUR_MS: u64 = 36_000 * TICK_MS;
 const DAY_MS: u64 = 24 * HOUR_MS;
 const FAR_MS: u64 = 400 * DAY_MS;
 const SCOPE: &str = "calls";
