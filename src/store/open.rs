@@ -23,7 +23,7 @@ use super::head::{
     read_identity, unclean_key,
 };
 use super::lock::{LockFile, beside};
-use super::options::Options;
+use super::options::{Options, Reopen};
 use super::place::{Anchor, Place, open_existing, private, sync_folder_of};
 use super::plan::Overlay;
 use super::shadow::{Gate, Shadow};
@@ -181,7 +181,13 @@ impl Options {
         let gated = || Backend::gated(medium.clone(), gate.clone(), probe.clone());
         if !closed_in_order {
             // redb may have to walk the file, and closes it in order when it has.
-            drop(open_redb(gated(), WALK_CACHE_BYTES)?);
+            let (db, walked) = open_redb(gated(), WALK_CACHE_BYTES)?;
+            drop(db);
+            // Cut short while it was being opened or closed, it needs no walk, and got none.
+            let is_wanted = self.reopen != Reopen::Instant && len <= self.verify_on_open_bytes;
+            if !walked && is_wanted {
+                verify_pages(gate.clone())?;
+            }
         }
         let (db, _) = open_redb(gated(), self.cache_bytes)?;
         let (identity, head) = read_meta(&*Snapshot::take(&db, self.limits.value_bytes)?)?;
@@ -334,6 +340,8 @@ pub(super) fn open_redb(backend: Backend, cache_bytes: usize) -> Result<(Db, boo
 
 const REDB_MAGIC: &[u8] = b"redb\x1A\x0A\xA9\x0D\x0A";
 const REDB_RECOVERY_REQUIRED: u8 = 2;
+/// Which commit slot is the newest, whether it was closed in order, and in how many phases.
+const REDB_FLAGS: u8 = 7;
 
 /// Whether the file was closed in order, by redb's own flag; an error if it is no redb file.
 pub(super) fn check_header(disk: &dyn Disk) -> Result<bool> {
@@ -350,6 +358,12 @@ pub(super) fn check_header(disk: &dyn Disk) -> Result<bool> {
         return Err(Error::invalid(
             "this file is no store: it begins with other bytes. Check the path; if it was one, run \
              `repair` on a copy or restore it",
+        ));
+    }
+    if flags & !REDB_FLAGS != 0 {
+        return Err(Error::damaged(
+            "the flags at the beginning of the file are not what was written. Nothing was changed: \
+             restore a copy, or run `repair`, which keeps the damaged file",
         ));
     }
     Ok(flags & REDB_RECOVERY_REQUIRED == 0)

@@ -247,3 +247,44 @@ fn a_damaged_store_that_was_not_verified_is_refused_before_it_is_changed() {
     }
     assert!(refused > 50, "{refused} were refused");
 }
+
+/// Against: a known key that is new, because a page of the index was damaged in a store that was cut
+/// short while it was being closed: redb needs no walk then, and makes none.
+#[test]
+fn a_store_cut_short_while_it_was_being_closed_is_verified_all_the_same() {
+    let disk = Arc::new(SimDisk::new());
+    let store = Options::new().create_on(disk.clone()).unwrap();
+    let mut run = store.run::<Counter>("run").unwrap();
+    run.batch((0..300).map(|n| (key_of(n), n, n)), |_, n| Ok(n)).unwrap();
+    drop(run);
+    store.close().unwrap();
+    let mut whole = disk.live();
+    // All is written, and the flag that says so is not yet.
+    whole.flip(9, 2);
+    let mut refused = 0;
+    for at in (4096..whole.len()).step_by(83) {
+        let mut byte = [0];
+        whole.read(at, &mut byte).unwrap();
+        if byte == [0] {
+            continue;
+        }
+        let mut bad = whole.clone();
+        bad.flip(at, 0x10);
+        let disk = Arc::new(SimDisk::of(bad));
+        let answers = Options::new().cache_bytes(1 << 20).open_on(disk).and_then(|store| {
+            let mut run = store.run::<Counter>("run")?;
+            let items = (0..300).map(|n| (key_of(n), u64::MAX, ()));
+            run.batch(items, |_, ()| -> milepost::Result<u64> {
+                Err(milepost::Error::abort("new"))
+            })
+        });
+        match answers {
+            Ok(known) => assert_eq!(known.len(), 300, "byte {at}"),
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::Damaged, "byte {at}: {error}");
+                refused += 1;
+            }
+        }
+    }
+    assert!(refused > 20, "{refused} were refused");
+}

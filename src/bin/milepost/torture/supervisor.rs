@@ -10,6 +10,9 @@ use milepost::{ErrorKind, Store};
 use super::child::{Child, Said};
 use super::judge::{Finding, Known, Left};
 
+/// More acts than any life gets to do.
+pub(crate) const WITHOUT_END: u64 = 1_000;
+
 /// Nothing here takes a second; a child that is silent for so long never speaks again.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -278,6 +281,8 @@ impl Life {
     pub(crate) fn paused(mut self, label: &str) -> Self {
         if let Some(ending) = label.strip_prefix("appears ") {
             self.death = Death::Appears(ending.to_owned(), Duration::ZERO);
+            // However late the parent looks, the child is there to be killed.
+            self.acts = WITHOUT_END;
         } else {
             (self.pause, self.death) = (Some(label.to_owned()), Death::Point);
         }

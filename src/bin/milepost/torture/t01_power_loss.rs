@@ -51,12 +51,19 @@ pub(crate) fn scaled(floor: u32, scale: f64) -> u64 {
     (f64::from(floor) * scale) as u64
 }
 
-/// Takes the stories in turn, and of each story every point before any a second time.
+/// Takes the stories in turn, and of each story every point before any a second time, so that a few
+/// cases are from all of it.
 pub(crate) fn place(stories: &[Story], nth: u64) -> Option<(&Story, usize)> {
-    let nth = usize::try_from(nth).ok()?;
-    let story = stories.get(nth % stories.len().max(1))?;
-    let point = (nth / stories.len().max(1)) % story.trace.points().max(1);
-    Some((story, point))
+    let count = stories.len().max(1) as u64;
+    let story = stories.get(usize::try_from(nth % count).ok()?)?;
+    Some((story, spread(nth / count, story.trace.points())))
+}
+
+/// The nth of so many places: each of them once before any a second time, neighbours far apart.
+pub(crate) fn spread(nth: u64, places: usize) -> usize {
+    // A prime that is larger than any number of places meets them all.
+    let nth = nth.wrapping_mul(0x7fff_ffff) % (places as u64).max(1);
+    usize::try_from(nth).unwrap_or(0)
 }
 
 /// An image at this point: mostly one of those that have a name, at times any at all.

@@ -6,7 +6,7 @@ use milepost::{Error, ErrorKind};
 
 use super::class::{Cases, Class, Outcome, Scene, Setting};
 use super::sim::{Judge, Mode, Script, in_time};
-use super::t01_power_loss::scaled;
+use super::t01_power_loss::{scaled, spread};
 
 /// What can become of a call.
 const KINDS: &[(Call, Effect, std::io::ErrorKind)] = &[
@@ -61,13 +61,15 @@ struct Plan {
 }
 
 impl Cases for Plan {
-    /// All of them; beyond the floor, pairs.
+    /// All of them; below the floor, a sample. Beyond it, pairs.
     fn count(&self, scale: f64) -> u64 {
-        self.plan.len() as u64 + scaled(4_000, (scale - 1.0).max(0.0))
+        let all = u32::try_from(self.plan.len()).unwrap_or(u32::MAX);
+        scaled(all, scale.min(1.0)) + scaled(4_000, (scale - 1.0).max(0.0))
     }
 
     fn run(&self, nth: u64, scene: &mut Scene) -> Outcome {
-        let found = usize::try_from(nth).ok().and_then(|nth| self.plan.get(nth));
+        let is_planned = nth < self.plan.len() as u64;
+        let found = self.plan.get(spread(nth, self.plan.len())).filter(|_| is_planned);
         let (which, fault, second) = match found {
             Some((which, fault)) => (*which, *fault, None),
             None => self.pair(&mut scene.rng),

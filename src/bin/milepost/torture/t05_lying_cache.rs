@@ -1,5 +1,8 @@
 //! T5: a flush fails, the cache takes for written what the disk never got, the program starts again
 //! and works on what it reads, and then the power goes.
+//!
+//! The fault plan would let a loud error pass here, since the disk has broken its promise. The store
+//! claims more: it notes the failure and makes up for it. So everything has to be there.
 
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -8,7 +11,7 @@ use milepost::testing::{Call, Effect, Fault, Rng, SimDisk};
 use milepost::{Error, ErrorKind};
 
 use super::class::{Cases, Class, Outcome, Scene, Setting};
-use super::sim::{Judge, Mode, Script, in_time, is_damage};
+use super::sim::{Judge, Mode, Script, in_time};
 use super::t01_power_loss::scaled;
 
 pub(crate) struct LyingCache;
@@ -65,8 +68,8 @@ fn live(script: &Script, first: u64, rng: &mut Rng) -> Result<Outcome, Outcome> 
         let from = if life == 0 {
             0
         } else {
-            // Some of the later lives are lied to as well.
-            disk.arm((!rng.one_in(2)).then(|| lie(rng.below(6))));
+            // Some of the later lives are lied to as well, most often while they make up for it.
+            disk.arm((!rng.one_in(2)).then(|| lie(rng.below(3))));
             // What is read in this life is what it builds on: it counts as acknowledged from now on.
             let Some(chapter) = look(script, &disk, allowed.clone())? else { continue };
             chapter
@@ -92,13 +95,7 @@ fn live(script: &Script, first: u64, rng: &mut Rng) -> Result<Outcome, Outcome> 
         allowed = chapter..=chapter;
     }
     let left = if rng.one_in(2) { disk.durable() } else { disk.cut_somehow(rng) };
-    // A loud error is allowed: the disk has broken its promise. An acknowledged call that is gone
-    // without a word is not.
-    let judge = Judge::new(&script.story, allowed);
-    match judge.open(&Arc::new(SimDisk::of(left.clone()))) {
-        Err(error) if is_damage(&error) => Ok(Outcome::TypedError),
-        _ => judge.examine(left).map(|_| Outcome::Same),
-    }
+    Judge::new(&script.story, allowed).examine(left).map(|_| Outcome::Same)
 }
 
 /// In which chapter the store on this disk is, as the program that is started again sees it; `None`

@@ -10,14 +10,12 @@ use milepost::testing::Rng;
 
 use super::class::{Cases, Class, Outcome, Scene, Setting};
 use super::judge::Known;
-use super::supervisor::{Death, End, Life, judge, tell};
+use super::supervisor::{Death, End, Life, WITHOUT_END, judge, tell};
 
 pub(crate) struct Kill;
 
 /// How many kills a scale of 1 stands for, beside one at every labelled point.
 const KILLS: f64 = 300.0;
-/// More than any life gets to do.
-const WITHOUT_END: u64 = 1_000;
 
 impl Class for Kill {
     fn id(&self) -> &'static str {

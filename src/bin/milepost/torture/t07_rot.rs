@@ -18,6 +18,7 @@ use super::panics::words_of;
 use super::patched::{Damage, Patched};
 use super::sound::{known_of, orders_of, sound_store};
 use super::system;
+use super::t01_power_loss::spread;
 use super::work::{RUN, Tour, take_step};
 
 /// A store that is verified whole when it is opened, as all are up to 256 MiB.
@@ -208,12 +209,18 @@ impl Plan {
     }
 }
 
-/// All of them, each fifth first, from an offset that the seed decides.
+/// All of them, each fifth first, from an offset that the seed decides; and of each fifth some from
+/// everywhere first.
 fn strided(places: &[usize], seed: u64) -> Vec<usize> {
     let stride = usize::try_from(STRIDE).unwrap_or(1);
     let first = usize::try_from(seed % STRIDE).unwrap_or(0);
-    let passes = (0..stride).map(|pass| (first + pass) % stride);
-    passes.flat_map(|from| places.iter().skip(from).step_by(stride).copied()).collect()
+    let fifth = |pass: usize| {
+        let fifth: Vec<_> =
+            places.iter().skip((first + pass) % stride).step_by(stride).copied().collect();
+        let order = (0..fifth.len() as u64).map(|nth| spread(nth, fifth.len()));
+        order.filter_map(|nth| fifth.get(nth).copied()).collect::<Vec<_>>()
+    };
+    (0..stride).flat_map(fifth).collect()
 }
 
 /// Cuts and extensions, around every boundary there is.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use milepost::testing::Rng;
-use milepost::{Error, ErrorKind, Resolution, Store};
+use milepost::{Error, ErrorKind, Store};
 
 use super::child::{Child, Said, say};
 use super::class::{Cases, Class, Outcome, Scene, Setting};
@@ -136,8 +136,7 @@ impl Case {
 
 /// Hears the child to its end.
 fn follow(mut child: Child, known: &mut Known) -> Result<Result<(), String>, String> {
-    // What failed at first, and the number of its step.
-    let mut failed: Option<(String, u64)> = None;
+    let mut failed = false;
     let mut went_on = false;
     loop {
         let line = match child.next(PATIENCE) {
@@ -146,22 +145,14 @@ fn follow(mut child: Child, known: &mut Known) -> Result<Result<(), String>, Str
             Said::Ended => break,
         };
         match line.split(' ').collect::<Vec<_>>().as_slice() {
-            ["failed", kind] => failed = Some(((*kind).to_owned(), known.begun)),
-            ["resolved", committed, steps] => {
-                let Some((_, step)) = &failed else { continue };
-                let there = steps.parse() == Ok(*step);
-                if there != (*committed == "Committed") {
-                    return Ok(Err(format!("I10: step {step} is {committed}, at {steps} steps")));
-                }
-            }
+            ["failed"] => failed = true,
             ["copied"] => went_on = true,
             _ => {
                 let before = known.acknowledged;
                 if let Err(why) = listen(&line, &mut child, known) {
                     return Ok(Err(why));
                 }
-                let certain = failed.as_ref().is_some_and(|(kind, _)| kind == "NoSpace");
-                if line.starts_with("open ") && certain && known.acknowledged != before {
+                if line.starts_with("open ") && failed && known.acknowledged != before {
                     return Ok(Err("I1: what failed for want of room is there".to_owned()));
                 }
             }
@@ -202,23 +193,14 @@ pub(crate) fn fill(args: &Args) -> Result<(), String> {
         Store::create(&args.path).and_then(Store::close).map_err(text)?;
     }
     take_room(args)?;
-    let mut resolve = None;
     match Store::open_or_create(&args.path) {
         Ok(store) => {
-            let error = work(&store, &mut rng, u64::MAX)?;
-            let kind = error.map_or_else(
-                || "nothing".to_owned(),
-                |error| {
-                    if let ErrorKind::Uncertain(seq) = error.kind() {
-                        resolve = Some(seq);
-                    }
-                    word(error.kind())
-                },
-            );
-            if kind != "NoSpace" && kind != "Uncertain" {
-                return Err(format!("a full disk is called {kind}"));
+            match work(&store, &mut rng, u64::MAX)? {
+                Some(error) if error.kind() == ErrorKind::NoSpace => {}
+                Some(error) => return Err(format!("a full disk is called {}", text(error))),
+                None => return Err("a full disk is not told of".to_owned()),
             }
-            say(format_args!("failed {kind}"))?;
+            say("failed")?;
             poisoned(&store)?;
         }
         // Nothing is there, or what was there is as it was.
@@ -237,13 +219,6 @@ pub(crate) fn fill(args: &Args) -> Result<(), String> {
     }
     make_room(args)?;
     let store = Store::open_or_create(&args.path).map_err(text)?;
-    if let Some(seq) = resolve {
-        let resolution = store.resolve(seq).map_err(text)?;
-        let committed =
-            if resolution == Resolution::Committed { "Committed" } else { "NotCommitted" };
-        let steps = store.run::<Tour>(RUN).map_err(text)?.steps();
-        say(format_args!("resolved {committed} {steps}"))?;
-    }
     if let Some(error) = work(&store, &mut rng, 3)? {
         return Err(text(error));
     }
@@ -252,12 +227,6 @@ pub(crate) fn fill(args: &Args) -> Result<(), String> {
         fs::copy(&args.path, copy).map_err(|error| error.to_string())?;
     }
     say("copied")
-}
-
-/// A kind without what it carries.
-fn word(kind: ErrorKind) -> String {
-    let kind = format!("{kind:?}");
-    kind.split('(').next().unwrap_or_default().to_owned()
 }
 
 /// Steps with rows that need room; the error that ended them.

@@ -76,6 +76,7 @@ const KINDS: &[Round] = &[
     replaced_under_a_writer,
     race_after_a_kill,
     renamed_under_a_writer,
+    put_back_under_a_writer,
     a_stopped_holder,
     links,
     a_child_left_behind,
@@ -258,6 +259,22 @@ fn replaced_under_a_writer(path: &Path) -> Result<(), String> {
 
 fn renamed_under_a_writer(path: &Path) -> Result<(), String> {
     taken_away(path, |path| fs::rename(path, path.with_extension("moved")))
+}
+
+/// The file comes back, and the writer has stopped for good: it has missed a step.
+fn put_back_under_a_writer(path: &Path) -> Result<(), String> {
+    small_store(path)?;
+    let moved = path.with_extension("moved");
+    let mut holder = Opener::start(path)?;
+    holder.must_say("open", "ok")?;
+    holder.must_say("step", "stepped 2")?;
+    fs::rename(path, &moved).map_err(|error| error.to_string())?;
+    holder.must_say("step", "Fenced")?;
+    fs::rename(&moved, path).map_err(|error| error.to_string())?;
+    holder.must_say("step", "Fenced")?;
+    holder.must_say("close", "Fenced")?;
+    drop(holder);
+    steps_are(path, 2)
 }
 
 /// The file under the writer's feet goes: it stops, and the store that is made in its place is not

@@ -12,7 +12,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use milepost::testing::{Call, Platter, Rng, SimDisk};
-use milepost::{Claimed, Error, Options, Store, Versioned};
+use milepost::{Claimed, Done, Error, Options, Store, Tx, Versioned};
 use serde::{Deserialize, Serialize};
 
 use super::class::{Cases, Class, Outcome, Scene, Setting};
@@ -74,6 +74,23 @@ impl Versioned for Tally {
     const VERSION: u32 = 1;
 }
 
+fn step_key(n: u64) -> String {
+    format!("step-{n}")
+}
+
+fn step(tx: &mut Tx<'_, Tally>, n: u64) -> milepost::Result<u64> {
+    tx.state.0 += n;
+    // Two effects, in one step: no reader may see one of them alone.
+    tx.emit("left", &n)?;
+    tx.emit("right", &n)?;
+    Ok(tx.state.0)
+}
+
+/// The state after the first `n` steps, and the outcome of the last of them.
+fn sum_after(n: u64) -> u64 {
+    n * (n + 1) / 2
+}
+
 /// What the threads of a round share outside the store.
 struct Round {
     store: Store,
@@ -83,8 +100,24 @@ struct Round {
     calls: Mutex<BTreeMap<u64, (u32, u32)>>,
     /// For each key, what it was told that it was settled with.
     settled: Mutex<BTreeMap<u64, u64>>,
+    acknowledged: Mutex<Acknowledged>,
+    /// What a power cut would have left at some moments, and what had been acknowledged by then.
+    cuts: Mutex<Vec<(Acknowledged, Platter)>>,
+    disk: Arc<SimDisk>,
     slowest_ms: AtomicU64,
 }
+
+/// What somebody was told: that it is durable, or that it was done before.
+#[derive(Debug, Default, Clone)]
+struct Acknowledged {
+    /// How many steps each thread has made.
+    steps: BTreeMap<u64, u64>,
+    /// The outcome of each key.
+    calls: BTreeMap<u64, u64>,
+}
+
+/// In how many moments of a round the power is cut, beside its end.
+const CUTS: usize = 3;
 
 impl Rounds {
     fn round(&self, rng: &mut Rng) -> Result<(), Outcome> {
@@ -100,6 +133,9 @@ impl Rounds {
             over: AtomicBool::new(false),
             calls: Mutex::default(),
             settled: Mutex::default(),
+            acknowledged: Mutex::default(),
+            cuts: Mutex::default(),
+            disk,
             slowest_ms: AtomicU64::new(0),
         };
         let mut rngs: Vec<Rng> = (0..THREADS).map(|_| Rng::new(rng.next_u64())).collect();
@@ -119,10 +155,7 @@ impl Rounds {
         if u128::from(slowest_ms) > PATIENCE.as_millis() {
             return Err(Outcome::Crash(format!("I7: a call took {slowest_ms} ms")));
         }
-        // What was acknowledged survives a power cut at this moment.
-        let cut = Arc::new(SimDisk::of(disk.durable()));
-        let after = Options::new().open_on(cut).map_err(|error| refused(&error))?;
-        round.judge(&after)
+        round.judge()
     }
 }
 
@@ -142,19 +175,22 @@ impl Round {
                 _ => rng.below(SHARED_KEYS),
             };
             self.claim(key, rng)?;
-            let step = self.timed(|| {
-                run.step(format!("step-{n}"), n, |tx| {
-                    tx.state.0 += n;
-                    // Two effects, in one step: no reader may see one of them alone.
-                    tx.emit("left", &n)?;
-                    tx.emit("right", &n)?;
-                    Ok(tx.state.0)
-                })
-            });
-            let done = step.map_err(|error| refused(&error))?;
-            if !done.is_fresh() || done.into_outcome() != n * (n + 1) / 2 {
+            let done = if rng.one_in(2) {
+                self.timed(|| run.step(step_key(n), n, |tx| step(tx, n)))
+            } else {
+                let pending = self.timed(|| run.submit(step_key(n), n, |tx| step(tx, n)));
+                // Asked for again while it is on its way. Who is answered may rely on it.
+                let again = self.timed(|| run.step(step_key(n), n, |tx| step(tx, n)));
+                if again.map_err(|error| refused(&error))? != Done::Duplicate(sum_after(n)) {
+                    return Err(Outcome::Wrong(format!("I4: step {n} of thread {thread} is new")));
+                }
+                self.acknowledge(rng.one_in(4), |all| _ = all.steps.insert(thread, n));
+                pending.and_then(|pending| self.timed(|| pending.wait()))
+            };
+            if done.map_err(|error| refused(&error))? != Done::Fresh(sum_after(n)) {
                 return Err(Outcome::Wrong(format!("I1: step {n} of thread {thread}")));
             }
+            self.acknowledge(rng.one_in(40), |all| _ = all.steps.insert(thread, n));
         }
         Ok(())
     }
@@ -191,17 +227,50 @@ impl Round {
                 let mut settled = self.settled.lock().unwrap_or_else(PoisonError::into_inner);
                 settled.insert(key, outcome);
                 drop(settled);
-                self.timed(|| claim.complete(&outcome)).map_err(|error| refused(&error))
+                let done = if rng.one_in(2) {
+                    self.timed(|| claim.complete(&outcome))
+                } else {
+                    self.timed(|| claim.submit_complete(&outcome)).and_then(|pending| {
+                        thread::yield_now();
+                        self.timed(|| pending.wait())
+                    })
+                };
+                done.map_err(|error| refused(&error))?;
+                self.acknowledge(rng.one_in(40), |all| _ = all.calls.insert(key, outcome));
+                Ok(())
             }
             Claimed::Done(outcome) => {
+                // Whoever made the call may not have been told yet; who asks after it has been.
+                self.acknowledge(rng.one_in(4), |all| _ = all.calls.insert(key, outcome));
                 let settled = self.settled.lock().unwrap_or_else(PoisonError::into_inner);
-                if settled.get(&key) == Some(&outcome) {
-                    return Ok(());
+                if settled.get(&key) != Some(&outcome) {
+                    return Err(Outcome::Wrong(format!("I3: key {key} is done with {outcome}")));
                 }
-                Err(Outcome::Wrong(format!("I3: key {key} is done with {outcome}")))
+                drop(settled);
+                self.ask_for_something_else(key)
             }
             Claimed::InFlight { .. } => Ok(()),
             other => violated(format!("key {key} is {other:?}")),
+        }
+    }
+
+    /// The same key for another request is no repeat.
+    fn ask_for_something_else(&self, key: u64) -> Result<(), Outcome> {
+        let claimed = self.timed(|| self.store.claim::<u64>(SCOPE, name(key), &(key + 1)));
+        match claimed.map_err(|error| refused(&error))? {
+            Claimed::Conflict => Ok(()),
+            other => violated(format!("I5: key {key}, used for another request, is {other:?}")),
+        }
+    }
+
+    /// Notes down what was acknowledged, and at times what a power cut leaves at this moment: nothing
+    /// that was noted so far may be missing there.
+    fn acknowledge(&self, cuts: bool, note: impl FnOnce(&mut Acknowledged)) {
+        let mut all = self.acknowledged.lock().unwrap_or_else(PoisonError::into_inner);
+        note(&mut all);
+        let mut taken = self.cuts.lock().unwrap_or_else(PoisonError::into_inner);
+        if cuts && taken.len() < CUTS {
+            taken.push((all.clone(), self.disk.durable()));
         }
     }
 
@@ -227,24 +296,16 @@ impl Round {
         Ok(())
     }
 
-    /// After a power cut: everything that was told is there.
-    fn judge(&self, store: &Store) -> Result<(), Outcome> {
-        for thread in 0..THREADS {
-            let run = store.run::<Tally>(&format!("run-{thread}"));
-            let steps = run.map_err(|error| refused(&error))?.steps();
-            if steps != 6 {
-                return violated(format!("I2: 6 steps of thread {thread} acknowledged, {steps}"));
-            }
-        }
+    /// After a power cut: everything that was told is there. In the end all was.
+    fn judge(&self) -> Result<(), Outcome> {
+        let all = self.acknowledged.lock().unwrap_or_else(PoisonError::into_inner);
         let settled = self.settled.lock().unwrap_or_else(PoisonError::into_inner);
-        for (key, outcome) in settled.iter() {
-            let claimed = store.claim::<u64>(SCOPE, name(*key), key);
-            match claimed.map_err(|error| refused(&error))? {
-                Claimed::Done(found) if found == *outcome => {}
-                other => return violated(format!("I2: key {key} was settled, and is {other:?}")),
-            }
+        if all.steps != (0..THREADS).map(|thread| (thread, 6)).collect() || all.calls != *settled {
+            return violated(format!("told of {settled:?}, and acknowledged {all:?}"));
         }
-        Ok(())
+        all.judge(self.disk.durable())?;
+        let cuts = self.cuts.lock().unwrap_or_else(PoisonError::into_inner);
+        cuts.iter().try_for_each(|(then, left)| then.judge(left.clone()))
     }
 
     fn timed<T>(&self, call: impl FnOnce() -> T) -> T {
@@ -253,6 +314,28 @@ impl Round {
         let took = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.slowest_ms.fetch_max(took, Ordering::SeqCst);
         value
+    }
+}
+
+impl Acknowledged {
+    fn judge(&self, left: Platter) -> Result<(), Outcome> {
+        let store = Options::new().open_on(Arc::new(SimDisk::of(left)));
+        let store = store.map_err(|error| refused(&error))?;
+        for (thread, least) in &self.steps {
+            let run = store.run::<Tally>(&format!("run-{thread}"));
+            let steps = run.map_err(|error| refused(&error))?.steps();
+            if steps < *least {
+                return violated(format!("I2: {least} steps of thread {thread}, {steps} there"));
+            }
+        }
+        for (key, outcome) in &self.calls {
+            let claimed = store.claim::<u64>(SCOPE, name(*key), key);
+            match claimed.map_err(|error| refused(&error))? {
+                Claimed::Done(found) if found == *outcome => {}
+                other => return violated(format!("I2: key {key} was settled, and is {other:?}")),
+            }
+        }
+        Ok(())
     }
 }
 

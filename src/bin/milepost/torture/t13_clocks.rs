@@ -57,7 +57,7 @@ impl Cases for Times {
 
 const T0_MS: u64 = 1_700_000_000_000;
 const TICK_MS: u64 = 100;
-const HOUR_MS: u64 = 3_600 * TICK_MS;
+const HOUR_MS: u64 = 36_000 * TICK_MS;
 const DAY_MS: u64 = 24 * HOUR_MS;
 const FAR_MS: u64 = 400 * DAY_MS;
 const SCOPE: &str = "calls";
@@ -81,10 +81,12 @@ struct Request {
     is_in_doubt: bool,
 }
 
-/// When it was done: by the clock, and in truth.
+/// When it was done: by the clock, by what the store certainly believed by then, and in truth.
+#[expect(clippy::struct_field_names, reason = "units stand last")]
 #[derive(Debug, Clone, Copy)]
 struct Settled {
     clock_ms: u64,
+    believed_ms: u64,
     true_ms: u64,
 }
 
@@ -121,6 +123,8 @@ impl Life {
             is_incredible: rng.one_in(2),
             belief: Belief {
                 high_ms: T0_MS,
+                low_ms: T0_MS,
+                trusted_ms: None,
                 suspects: Vec::new(),
                 unspent_ms: 0,
                 seen: clock.elapsed(),
@@ -181,9 +185,13 @@ impl Life {
         let answer = self.answer(&request, leaves_in_doubt)?;
         self.judge(&request, answer)?;
         if answer == Answer::New {
+            self.belief.commit(self.clock.now().as_ms());
             request.is_in_doubt = leaves_in_doubt;
-            request.settled = (!leaves_in_doubt)
-                .then_some(Settled { clock_ms: self.clock.now().as_ms(), true_ms: self.true_ms });
+            request.settled = (!leaves_in_doubt).then_some(Settled {
+                clock_ms: self.clock.now().as_ms(),
+                believed_ms: self.belief.low_ms,
+                true_ms: self.true_ms,
+            });
             if let Some(slot) = self.requests.get_mut(nth) {
                 *slot = request;
             }
@@ -256,7 +264,9 @@ impl Life {
         if request.issued_ms.is_some() && answer == Answer::New {
             return wrong("what was done is new again, under the time it was asked for");
         }
-        if self.belief.high_ms < settled.clock_ms.saturating_add(ttl_ms) {
+        // A clock that went back does not let it expire before what was believed by then.
+        let from_ms = settled.clock_ms.max(settled.believed_ms);
+        if self.belief.high_ms < from_ms.saturating_add(ttl_ms) {
             return wrong("expired early, by any clock that could be believed");
         }
         let was_true = settled.clock_ms == settled.true_ms;
@@ -372,10 +382,14 @@ impl Life {
     }
 }
 
-/// The latest time that the store may believe: more than it does, where it is careful.
+/// The latest time that the store may believe: more than it does, where it is careful. And the
+/// latest that it must.
 #[derive(Debug)]
 struct Belief {
     high_ms: u64,
+    low_ms: u64,
+    /// What somebody has confirmed and no commit has written down.
+    trusted_ms: Option<u64>,
     /// Leaps that nobody has confirmed.
     suspects: Vec<u64>,
     /// What has passed by the process's own clock, and not by the other.
@@ -397,6 +411,17 @@ impl Belief {
         }
     }
 
+    /// A commit at this time. Less than a day ahead needs no witness, and what somebody has confirmed
+    /// is written down with it.
+    fn commit(&mut self, now_ms: u64) {
+        if let Some(trusted_ms) = self.trusted_ms.take() {
+            self.low_ms = self.low_ms.max(trusted_ms);
+        }
+        if now_ms.saturating_sub(self.low_ms) <= DAY_MS {
+            self.low_ms = self.low_ms.max(now_ms);
+        }
+    }
+
     fn open(&mut self, now_ms: u64, elapsed: Duration) {
         let agrees = |suspect: &u64| now_ms >= *suspect && now_ms - suspect <= DAY_MS;
         let ahead_ms = now_ms.saturating_sub(self.high_ms);
@@ -405,12 +430,16 @@ impl Belief {
         } else {
             self.suspects.push(now_ms);
         }
+        self.trusted_ms = None;
+        self.commit(now_ms);
         self.unspent_ms = 0;
         self.seen = elapsed;
     }
 
     fn trust(&mut self, now_ms: u64, elapsed: Duration) {
         self.high_ms = self.high_ms.max(now_ms);
+        self.low_ms = self.low_ms.min(now_ms);
+        self.trusted_ms = Some(now_ms);
         self.unspent_ms = 0;
         self.seen = elapsed;
     }

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use milepost::testing::Rng;
+use milepost::testing::hostile::Spot;
 use milepost::{Error, MemoryDisk, Options, Store};
 
 use super::child::{Child, Said, say};
@@ -146,11 +147,15 @@ fn hostile(path: &Path, seed: u64) -> Result<Outcome, String> {
 
 fn read_hostile(args: &life::Args) -> Result<(), String> {
     let (bytes, _) = sound_store().map_err(|error| error.to_string())?;
+    let spots = Spot::all(&bytes);
+    if spots.is_empty() {
+        return Err("a store without records".to_owned());
+    }
     system::limit_address_space(ADDRESS_SPACE)?;
     let mut rng = Rng::new(args.seed());
     for _ in 0..HOSTILE_AT_ONCE {
         let mut bad = bytes.clone();
-        lie(&mut bad, &mut rng).ok_or("a store without records")?;
+        lie(&mut bad, &spots, &mut rng);
         let disk = Arc::new(MemoryDisk::from_bytes(bad));
         // Unverified, since the page's own checksum does not hold; the record's does.
         let options = Options::new().verify_on_open_bytes(0).cache_bytes(1 << 20);
@@ -197,37 +202,25 @@ fn take_all(store: &Store) -> Result<(), Error> {
     Ok(())
 }
 
-/// The frame's header: magic, version and codec; its length field and its checksum.
-const FRAME: [u8; 4] = [b'M', b'P', 1, 1];
-const LENGTH_AT: usize = 13;
-const CRC_AT: usize = 17;
-const FRAME_BYTES: usize = 21;
-
-/// Puts lengths that lie into the payload of some record, and makes its checksum hold.
-fn lie(bytes: &mut [u8], rng: &mut Rng) -> Option<()> {
-    let frames: Vec<_> = bytes
-        .windows(FRAME_BYTES)
-        .enumerate()
-        .filter(|(_, head)| head.starts_with(&FRAME))
-        .filter_map(|(at, head)| {
-            let len = head.get(LENGTH_AT..CRC_AT)?.first_chunk::<4>().copied()?;
-            Some((at, usize::try_from(u32::from_le_bytes(len)).ok()?))
-        })
-        .filter(|(at, len)| *len > 0 && at + FRAME_BYTES + len <= bytes.len())
-        .collect();
-    let (at, len) = *frames.get(usize::try_from(rng.below(frames.len() as u64)).ok()?)?;
-    let payload = bytes.get_mut(at + FRAME_BYTES..at + FRAME_BYTES + len)?;
-    let before = payload.to_vec();
-    let from = usize::try_from(rng.below(len as u64)).ok()?;
-    // bincode's marks for longer numbers, and a number no machine has the memory for.
-    let mark = [0xFB, 0xFC, 0xFD, 0xFE].get(usize::try_from(rng.below(4)).ok()?).copied()?;
-    let number = if rng.one_in(2) { u64::MAX >> rng.below(40) } else { 1 << rng.below(64) };
-    let lies = std::iter::once(mark).chain(number.to_le_bytes());
-    payload.iter_mut().skip(from).zip(lies).for_each(|(byte, lie)| *byte = lie);
-    // A CRC is linear: what the change does to it does not depend on the rest, nor on the key.
-    let change: Vec<u8> = before.iter().zip(payload.iter()).map(|(old, new)| old ^ new).collect();
-    let change = crc32fast::hash(&change) ^ crc32fast::hash(&vec![0; len]);
-    let crc = bytes.get_mut(at + CRC_AT..at + FRAME_BYTES)?;
-    crc.iter_mut().zip(change.to_le_bytes()).for_each(|(byte, change)| *byte ^= change);
-    Some(())
+/// Puts a length that lies into the payload of some record, where a length may stand, and makes its
+/// checksum hold. Of a record that was written more than once, into all its versions: nobody can tell
+/// here which of them counts.
+fn lie(bytes: &mut [u8], spots: &[Spot], rng: &mut Rng) {
+    let number =
+        |rng: &mut Rng, below: usize| usize::try_from(rng.below(below as u64)).unwrap_or(0);
+    let Some(chosen) = spots.get(number(rng, spots.len())) else { return };
+    let place = number(rng, chosen.at.len().saturating_sub(FRAME_BYTES));
+    // bincode's mark for a number of eight bytes, and one that no machine has the memory for.
+    let length = if rng.one_in(2) { u64::MAX >> rng.below(36) } else { 1 << (28 + rng.below(36)) };
+    let lies: Vec<u8> = std::iter::once(0xFD).chain(length.to_le_bytes()).collect();
+    for spot in spots.iter().filter(|spot| (spot.table, &spot.key) == (chosen.table, &chosen.key)) {
+        spot.reseal(bytes, |payload| {
+            let end = payload.len().min(place + lies.len());
+            if let Some(room) = payload.get_mut(place..end) {
+                room.iter_mut().zip(&lies).for_each(|(byte, lie)| *byte = *lie);
+            }
+        });
+    }
 }
+
+const FRAME_BYTES: usize = 21;

@@ -21,6 +21,8 @@ pub(super) struct HostileBytes;
 
 const CASES_AT_FLOOR: f64 = 20_000.0;
 const LIMIT: usize = 1 << 20;
+/// Tables of which `read_and_write` looks at the frame alone: meta and expiry.
+const IS_NO_RECORD: [u8; 2] = [0, 6];
 const CASE_MAX: Duration = Duration::from_secs(5);
 
 impl Class for HostileBytes {
@@ -92,6 +94,15 @@ impl Prepared {
     fn payload(&self, rng: &mut Rng) -> Outcome {
         let (table, key, row) = self.planted.row(rng);
         let mut payload = row.get(21..).unwrap_or_default().to_vec();
+        if rng.one_in(8) && !IS_NO_RECORD.contains(&table) {
+            // The record is sound, and does not end where the row does.
+            payload.extend((0..=rng.below(9)).map(|_| byte(rng)));
+            let row = seal_frame(table, key, OWN_HEADER, &payload);
+            return match read_and_write(table, key, &row, LIMIT) {
+                Err(error) if refuses_bytes(error.kind()) => Outcome::TypedError,
+                other => Outcome::Wrong(format!("bytes behind a record were {other:?}")),
+            };
+        }
         if rng.one_in(4) {
             payload = (0..rng.below(200)).map(|_| byte(rng)).collect();
         } else {

@@ -203,8 +203,11 @@ impl Teller {
     }
 
     fn chapter(&mut self, begun: usize, acked: usize) {
+        // What had nothing to write, such as a repeated step, made no commit.
+        if acked > begun {
+            self.commits += 1;
+        }
         let commit = self.commits;
-        self.commits += 1;
         self.chapters.push(Chapter { model: self.model.clone(), begun, acked, commit });
     }
 }
