@@ -373,18 +373,22 @@ fn abandon(stage: Stage) -> Stage {
 }
 
 /// The stage, seen from outside: what nobody is sending is in doubt.
-fn effective(store: &Store, id: &IntentId, record: &IntentRecord) -> Result<Stage> {
-    let is_live = |epoch| {
-        epoch == store.epoch() && store.is_held(HoldKind::Topic, id.topic().as_str().as_bytes())
-    };
-    if record.stage != Stage::InFlight || is_live(record.epoch) {
+pub(super) fn effective(store: &Store, id: &IntentId, record: &IntentRecord) -> Result<Stage> {
+    if record.stage != Stage::InFlight {
         return Ok(record.stage.clone());
     }
-    // Whoever sent it let go of the topic only when the end was durable, and so in what is read now.
-    match find(&*store.read()?, id)? {
-        Some(now) if now.stage != Stage::InFlight || is_live(now.epoch) => Ok(now.stage),
-        _ => Ok(abandon(Stage::InFlight)),
+    // Of an older opening, nobody is sending it, whoever holds the topic now.
+    if record.epoch != store.epoch() {
+        return Ok(abandon(Stage::InFlight));
     }
+    let held = (HoldKind::Topic, id.topic().as_str().as_bytes());
+    let key = intent_key(id, false);
+    let now = match store.unattended(held, Table::Intents, &key)? {
+        // Whoever sent it let go of the topic only when the end was durable.
+        Some(row) => abandon(store.read()?.parse::<IntentRecord>(&key, &row)?.stage),
+        None => find(&*store.read()?, id)?.map_or(Stage::InFlight, |now| now.stage),
+    };
+    Ok(now)
 }
 
 fn find(rows: &impl Read, id: &IntentId) -> Result<Option<IntentRecord>> {

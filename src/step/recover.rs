@@ -1,10 +1,11 @@
 //! What a crash left behind: nothing is done about it here, everything is said.
 
+use super::intents::effective;
 use crate::error::{Error, Result};
 use crate::id::{IntentId, Scope};
 use crate::ledger::{
-    IntentEvent, IntentRecord, KeyEvent, KeyRecord, KeyState, OPEN_CLAIMS, OUTSTANDING, Stage,
-    claim_of_key, intent_of_key, next_key_state, next_stage,
+    IntentRecord, KeyEvent, KeyRecord, KeyState, OPEN_CLAIMS, OUTSTANDING, Stage, claim_of_key,
+    intent_of_key, next_key_state,
 };
 use crate::seq::Epoch;
 use crate::store::{HoldKind, Read, Store, Table, row_name};
@@ -54,25 +55,18 @@ impl Store {
         for (key, row) in rows.scan(Table::Intents, OUTSTANDING, &[], usize::MAX)? {
             let record = rows.parse::<IntentRecord>(&key, &row)?;
             let id = intent_of_key(&key).ok_or_else(|| unnamed(Table::Intents, &key))?;
-            let topic = id.topic().as_str().as_bytes();
-            let live = record.epoch == self.epoch() && self.is_held(HoldKind::Topic, topic);
-            let stage = match record.stage {
-                Stage::InFlight if !live && self.still_stands(Table::Intents, &key, &row)? => {
-                    next_stage(Stage::InFlight, IntentEvent::Abandon).unwrap_or(Stage::InFlight)
-                }
-                stage => stage,
-            };
-            match stage {
+            match effective(self, &id, &record)? {
                 Stage::InDoubt { .. } => found.intents_in_doubt.push(id),
                 Stage::Prepared => found.intents_prepared.push(id),
                 _ => {}
             }
         }
         for (key, row) in rows.scan(Table::Keys, OPEN_CLAIMS, &[], usize::MAX)? {
-            let record = rows.parse::<KeyRecord>(&key, &row)?;
-            if self.is_held(HoldKind::Claim, &key) || !self.still_stands(Table::Keys, &key, &row)? {
+            rows.parse::<KeyRecord>(&key, &row)?;
+            let Some(row) = self.unattended((HoldKind::Claim, &key), Table::Keys, &key)? else {
                 continue;
-            }
+            };
+            let record = rows.parse::<KeyRecord>(&key, &row)?;
             let state = next_key_state(record.state, KeyEvent::Abandon);
             if let Ok(Some(KeyState::InDoubt { .. })) = state {
                 let (scope, key) = claim_of_key(&key).ok_or_else(|| unnamed(Table::Keys, &key))?;
@@ -80,13 +74,6 @@ impl Store {
             }
         }
         Ok(found)
-    }
-
-    /// Whether a row that had nobody at it is still what it was. Whoever was at it let go of it only
-    /// when its end was on its way to the disk, or durable, and so in what is read then.
-    fn still_stands(&self, table: Table, key: &[u8], row: &[u8]) -> Result<bool> {
-        Ok(!self.is_on_its_way(table, key)?
-            && self.read()?.get(table, key)?.is_some_and(|now| now == row))
     }
 }
 

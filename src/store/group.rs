@@ -8,12 +8,12 @@ use std::time::Duration;
 
 use super::engine::Engine;
 use super::head::ClockMark;
-use super::held::Held;
+use super::held::{Held, HoldKind};
 use super::line::{Line, Room, Ticket};
 use super::options::{Limits, Options};
 use super::plan::{Depth, Frame, Overlay, Plan};
 use super::retention::Retention;
-use super::snapshot::Snapshot;
+use super::snapshot::{Read, Snapshot};
 use super::tables::Table;
 use crate::clock::{Clock, Timestamp};
 use crate::error::{Error, ErrorKind, Result};
@@ -313,13 +313,22 @@ impl Committer {
         }
     }
 
-    /// Whether a row is about to be written or removed, by a group that is open or being committed.
-    /// What is not is durable by the time this says so.
-    pub(super) fn is_on_its_way(&self, table: Table, key: &[u8]) -> Result<bool> {
+    /// A row that nobody is at: not while the name is held, nor while a group that is open or being
+    /// committed writes or removes the row. All of it as of one moment, in which no plan is made.
+    pub(super) fn unattended(
+        &self,
+        (kind, name): (HoldKind, &[u8]),
+        table: Table,
+        key: &[u8],
+    ) -> Result<Option<Vec<u8>>> {
         let _planning = Planning::enter()?;
         let state = self.line.look();
         let groups = [Some(&state.open), state.in_flight.as_deref()];
-        Ok(groups.into_iter().flatten().any(|group| group.rows.has(table, key)))
+        let is_on_its_way = groups.into_iter().flatten().any(|group| group.rows.has(table, key));
+        if is_on_its_way || self.held.has(kind, name) {
+            return Ok(None);
+        }
+        self.durable().get(table, key)
     }
 
     /// Confirms the wall clock: what it says now is believed.

@@ -229,18 +229,19 @@ impl Store {
         self.inner.committer.read()
     }
 
-    /// Whether a row is about to be written or removed: the durable state does not show it yet.
-    pub(crate) fn is_on_its_way(&self, table: Table, key: &[u8]) -> Result<bool> {
-        self.inner.committer.is_on_its_way(table, key)
+    /// A durable row that nobody is at: nobody holds the name, and no change of the row is under way.
+    pub(crate) fn unattended(
+        &self,
+        held: (HoldKind, &[u8]),
+        table: Table,
+        key: &[u8],
+    ) -> Result<Option<Vec<u8>>> {
+        self.inner.committer.unattended(held, table, key)
     }
 
     /// Takes a name that only one holder in this process can have.
     pub(crate) fn hold(&self, kind: HoldKind, name: &[u8]) -> Option<Hold> {
         self.inner.committer.held.take(kind, name)
-    }
-
-    pub(crate) fn is_held(&self, kind: HoldKind, name: &[u8]) -> bool {
-        self.inner.committer.held.has(kind, name)
     }
 }
 
