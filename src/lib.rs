@@ -134,9 +134,10 @@ pub use position::Position;
 pub use record::Codec;
 pub use seq::{CommitSeq, Epoch, Incarnation};
 pub use step::{
-    Autosave, Checkpoint, CheckpointCursor, CheckpointFilter, CheckpointPage, Checkpoints, Claim,
-    Claimed, Done, Doubt, Freed, Intent, IntentState, IntentSummary, Intents, Labels, Migrate,
-    Migrated, Migrations, Recovery, RetentionPlan, Run, RunView, Tx,
+    Autosave, Checkpoint, CheckpointCursor, CheckpointDiff, CheckpointFilter, CheckpointPage,
+    Checkpoints, Claim, Claimed, Done, Doubt, FieldChange, Freed, Intent, IntentState,
+    IntentSummary, Intents, Labels, Migrate, Migrated, Migrations, Recovery, RetentionPlan, Run,
+    RunView, Tx,
 };
 pub use store::{
     Disk, Durability, Limits, MemoryDisk, Options, Pending, Reopen, Resolution, Retention, Store,

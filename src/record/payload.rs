@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::codec::{Bytes, DecodeError, EncodeError, decode, decode_same, encode_guarded};
 use super::frame::{CODEC_BINCODE, CODEC_CHUNKS, CODEC_JSON};
 use super::json;
-use super::shape::{Shape, ViewError};
+use super::shape::{Maps, Shape, ViewError};
 
 /// How the values of a type are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -85,13 +85,14 @@ impl Payload {
     pub(crate) fn to_json(
         &self,
         shape: Option<&Shape>,
+        maps: Maps,
         out_max: usize,
     ) -> Result<Option<String>, ViewError> {
         match (self.codec, shape) {
             (CODEC_JSON, _) => String::from_utf8(self.bytes.0.clone())
                 .map(Some)
                 .map_err(|_| ViewError::Unfit("JSON is text, and this is none")),
-            (CODEC_BINCODE, Some(shape)) => shape.to_json(&self.bytes.0, out_max).map(Some),
+            (CODEC_BINCODE, Some(shape)) => shape.to_json(&self.bytes.0, maps, out_max).map(Some),
             _ => Ok(None),
         }
     }

@@ -22,7 +22,7 @@ use serde::de::DeserializeOwned;
 use super::codec::encode;
 
 pub(crate) use diff::Difference;
-pub(crate) use json::ViewError;
+pub(crate) use json::{Maps, ViewError};
 pub(crate) use node::Shape;
 pub(crate) use trace::Untraceable;
 
@@ -54,10 +54,15 @@ impl Shape {
 
     /// The value in `bytes` as JSON, as `serde_json` would write it, with three exceptions: numbers
     /// that JSON does not have are `"NaN"`, `"Infinity"` and `"-Infinity"`; a map whose keys are not
-    /// strings is a list of pairs; and types that look different to people (addresses) are shown as
+    /// strings is what `maps` says; and types that look different to people (addresses) are shown as
     /// they are stored.
-    pub(crate) fn to_json(&self, bytes: &[u8], out_max: usize) -> Result<String, ViewError> {
-        json::to_json(self, bytes, out_max)
+    pub(crate) fn to_json(
+        &self,
+        bytes: &[u8],
+        maps: Maps,
+        out_max: usize,
+    ) -> Result<String, ViewError> {
+        json::to_json(self, bytes, maps, out_max)
     }
 }
 

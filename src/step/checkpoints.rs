@@ -7,7 +7,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::content::{refer, referrers};
+use super::diff::{CheckpointDiff, Opened, diff_of};
 use super::history::{Moment, Removal, history_of, newest, proven, record_at, save};
+use super::inspect::shown;
 use super::labels::Labels;
 use super::listing::{Checkpoint, CheckpointFilter, CheckpointPage, page_of};
 use super::migrations::Migrations;
@@ -21,7 +23,7 @@ use crate::ledger::{
     CheckpointRecord, CheckpointRow, ChunkList, Kept, Place, RunRecord, Versioned, chunk_key,
     ids_from, place_of_id_key, run_key,
 };
-use crate::record::{CODEC_CHUNKS, Payload};
+use crate::record::{CODEC_CHUNKS, Maps, Payload};
 use crate::store::{Read, Retention, Store, Table};
 
 /// How many candidates an ambiguous prefix is told.
@@ -86,9 +88,7 @@ impl Checkpoints {
         S: Versioned + Serialize + DeserializeOwned + 'static,
     {
         let rows = self.store.read()?;
-        let (place, record) = find(&*rows, id)?;
-        let (schema, bytes) = proven(&*rows, &place, &record)?;
-        let state = Payload::from_parts(record.codec, bytes);
+        let (_, schema, state) = opened(&*rows, id)?;
         read_as(&schema, &state, &Migrations::new())
             .map(|(state, _)| state)
             .map_err(|error| error.context(format!("the checkpoint {id}")))
@@ -102,6 +102,29 @@ impl Checkpoints {
         let rows = self.store.read()?;
         let (place, record) = find(&*rows, id)?;
         Checkpoint::of(&*rows, place, record)
+    }
+
+    /// The state of a checkpoint as JSON, proven by its id, for programs that do not know its type: as
+    /// in [`RunView::state_json`](crate::RunView::state_json).
+    ///
+    /// # Errors
+    /// `NotFound`; `Damaged` if it is not what was saved; `LimitExceeded` for a state that is too
+    /// deep, or too long as JSON; `Poisoned`.
+    pub fn state_json(&self, id: &CheckpointId) -> Result<Option<String>> {
+        let (_, schema, state) = opened(&*self.store.read()?, id)?;
+        shown(&state, &schema, Maps::Pairs, &|| format!("the state of the checkpoint {id}"))
+    }
+
+    /// What is different between the states of two checkpoints, field by field, of whichever runs,
+    /// types and versions they are. Both are proven by their ids.
+    ///
+    /// # Errors
+    /// `NotFound`; `Damaged` if one is not what was saved; `SchemaMismatch` if one was written before
+    /// the store kept shapes; `LimitExceeded` for a state that is too deep, or too long as JSON;
+    /// `Poisoned`.
+    pub fn diff(&self, before: &CheckpointId, after: &CheckpointId) -> Result<CheckpointDiff> {
+        let rows = self.store.read()?;
+        diff_of(opened(&*rows, before)?, opened(&*rows, after)?)
     }
 
     /// The newest checkpoint of a run.
@@ -356,6 +379,14 @@ fn find_all(rows: &impl Read, id: &CheckpointId) -> Result<Vec<(Place, Checkpoin
 fn find(rows: &impl Read, id: &CheckpointId) -> Result<(Place, CheckpointRecord)> {
     let line = rows.scan(Table::Checkpoints, &ids_from(id.as_bytes()), &[], 1)?.pop();
     at(rows, id, &line.ok_or_else(|| none(id))?.0)
+}
+
+/// A checkpoint with its state, proven by its id.
+fn opened(rows: &impl Read, id: &CheckpointId) -> Result<Opened> {
+    let (place, record) = find(rows, id)?;
+    let (schema, bytes) = proven(rows, &place, &record)?;
+    let state = Payload::from_parts(record.codec, bytes);
+    Ok((Checkpoint::of(rows, place, record)?, schema, state))
 }
 
 fn at(rows: &impl Read, id: &CheckpointId, line: &[u8]) -> Result<(Place, CheckpointRecord)> {

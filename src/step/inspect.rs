@@ -7,8 +7,9 @@ use super::state;
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::RunName;
-use crate::ledger::{RunRecord, run_key};
+use crate::ledger::{RunRecord, SchemaRecord, run_key};
 use crate::position::Position;
+use crate::record::{Maps, Payload};
 use crate::store::{Read, Store};
 
 /// The longest state that is shown, in bytes of JSON.
@@ -78,11 +79,8 @@ impl Store {
         })?;
         let schema = schema_of(&*rows, record.schema)?;
         let stored = state::read(&*rows, record.state, &name)?;
-        let shown = stored.whole().to_json(schema.form.shape(), JSON_BYTES_MAX);
-        let state_json = shown.map_err(|error| {
-            let kind = if error.is_limit() { ErrorKind::LimitExceeded } else { ErrorKind::Damaged };
-            Error::new(kind, format!("the state of the run \"{name}\" cannot be shown: {error}"))
-        })?;
+        let what = || format!("the state of the run \"{name}\"");
+        let state_json = shown(stored.whole(), &schema, Maps::Pairs, &what)?;
         Ok(RunView {
             name,
             schema: schema.name,
@@ -94,6 +92,22 @@ impl Store {
             state_json,
         })
     }
+}
+
+/// A state as JSON, `None` if that takes its shape and there is none.
+///
+/// # Errors
+/// `Damaged` if it does not fit its shape; `LimitExceeded` if it is too deep, or too long as JSON.
+pub(super) fn shown(
+    state: &Payload,
+    schema: &SchemaRecord,
+    maps: Maps,
+    what: &dyn Fn() -> String,
+) -> Result<Option<String>> {
+    state.to_json(schema.form.shape(), maps, JSON_BYTES_MAX).map_err(|error| {
+        let kind = if error.is_limit() { ErrorKind::LimitExceeded } else { ErrorKind::Damaged };
+        Error::new(kind, format!("{} cannot be shown: {error}", what()))
+    })
 }
 
 impl fmt::Debug for RunView {

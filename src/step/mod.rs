@@ -3,6 +3,7 @@
 mod checkpoints;
 mod claim;
 mod content;
+mod diff;
 mod done;
 mod draft;
 mod expire;
@@ -25,6 +26,7 @@ mod valid;
 
 pub use checkpoints::Checkpoints;
 pub use claim::{Claim, Claimed, Doubt};
+pub use diff::{CheckpointDiff, FieldChange};
 pub use done::Done;
 pub use inspect::RunView;
 pub use intents::{Intent, IntentState, IntentSummary, Intents};

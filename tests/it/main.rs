@@ -14,6 +14,13 @@
     reason = "a type stands beside the one test it is for; numbers of tests are small"
 )]
 
+/// The market and the strategy of the example.
+#[allow(dead_code, reason = "the example uses what the tests do not")]
+#[path = "../../examples/bot/market.rs"]
+mod market;
+#[allow(dead_code, reason = "the example uses what the tests do not")]
+#[path = "../../examples/bot/strategy.rs"]
+mod strategy;
 mod support;
 
 mod bot;
@@ -22,6 +29,7 @@ mod claim;
 mod crash_matrix;
 mod damage;
 mod determinism;
+mod diff;
 mod engine;
 mod expiry;
 mod faults;
@@ -37,6 +45,7 @@ mod newer;
 mod ops;
 mod place;
 mod relay;
+mod reproduce;
 mod rescued;
 mod retention;
 mod schemas;

@@ -28,8 +28,22 @@ impl ViewError {
     }
 }
 
-pub(super) fn to_json(shape: &Shape, bytes: &[u8], out_max: usize) -> Result<String, ViewError> {
-    let mut view = View { shape, bytes, out: String::new(), out_max };
+/// How a map is written whose keys are not strings, which JSON does not have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Maps {
+    /// As a list of pairs.
+    Pairs,
+    /// As an object: the JSON of a key is the string.
+    Objects,
+}
+
+pub(super) fn to_json(
+    shape: &Shape,
+    bytes: &[u8],
+    maps: Maps,
+    out_max: usize,
+) -> Result<String, ViewError> {
+    let mut view = View { shape, bytes, maps, out: String::new(), out_max };
     view.value(0, 0)?;
     if view.bytes.is_empty() { Ok(view.out) } else { Err(Unfit("bytes are left over")) }
 }
@@ -38,6 +52,7 @@ struct View<'a> {
     shape: &'a Shape,
     /// What is still to be read.
     bytes: &'a [u8],
+    maps: Maps,
     out: String,
     out_max: usize,
 }
@@ -132,10 +147,11 @@ impl<'a> View<'a> {
         }
     }
 
-    /// An object if the keys are strings, else a list of pairs.
+    /// An object if the keys are strings, or are to be made some; else a list of pairs.
     fn map(&mut self, key: NodeId, value: NodeId, depth: usize) -> Result<(), ViewError> {
         let len = self.len()?;
-        if self.shape.node(key) != Some(&Node::Text) {
+        let is_text = self.shape.node(key) == Some(&Node::Text);
+        if !is_text && self.maps == Maps::Pairs {
             return self.list(0..len, |view, _| {
                 view.list([key, value], |view, part| view.value(part, depth))
             });
@@ -143,7 +159,12 @@ impl<'a> View<'a> {
         self.write("{")?;
         for nth in 0..len {
             self.comma(usize::from(nth > 0))?;
+            let begins = self.out.len();
             self.value(key, depth)?;
+            if !is_text {
+                let key = self.out.split_off(begins);
+                self.string(&key)?;
+            }
             self.write(":")?;
             self.value(value, depth)?;
         }

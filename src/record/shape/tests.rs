@@ -9,6 +9,7 @@ use proptest::prelude::*;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::json::Maps;
 use super::*;
 use crate::record::{decode, encode};
 
@@ -20,7 +21,7 @@ fn shape<T: DeserializeOwned + 'static>() -> Arc<Shape> {
 }
 
 fn json<T: Serialize + DeserializeOwned + 'static>(value: &T) -> String {
-    shape::<T>().to_json(&encode(value).unwrap(), OUT_MAX).unwrap()
+    shape::<T>().to_json(&encode(value).unwrap(), Maps::Pairs, OUT_MAX).unwrap()
 }
 
 /// The value is shown as `serde_json` shows it.
@@ -164,7 +165,7 @@ proptest! {
     #[test]
     fn no_bytes_make_the_view_panic_or_write_more_than_it_may(bytes in any::<Vec<u8>>()) {
         for shape in [shape::<Wide>(), shape::<Formula>(), shape::<Vec<()>>()] {
-            if let Ok(json) = shape.to_json(&bytes, 1_000) {
+            if let Ok(json) = shape.to_json(&bytes, Maps::Pairs, 1_000) {
                 prop_assert!(json.len() <= 1_000);
             }
         }
@@ -188,8 +189,8 @@ proptest! {
         }
         for bytes in [bytes, made] {
             if let Ok(shape) = decode::<Shape>(&bytes) {
-                let _ = shape.to_json(&[0; 400], 4_000);
-                let _ = shape.to_json(&[1; 400], 4_000);
+                let _ = shape.to_json(&[0; 400], Maps::Pairs, 4_000);
+                let _ = shape.to_json(&[1; 400], Maps::Pairs, 4_000);
                 prop_assert!(shape.differences(&shape).is_empty());
                 let _ = shape.differences(&super::tests::shape::<Wide>());
             }
@@ -344,13 +345,19 @@ fn what_is_shown_has_a_limit_and_so_has_its_depth() {
     #[derive(Serialize, Deserialize)]
     struct Chain(Option<Box<Chain>>);
     let many = encode(&(1u64 << 40)).unwrap();
-    assert_eq!(shape::<Vec<()>>().to_json(&many, 100), Err(ViewError::Long(100)));
+    assert_eq!(shape::<Vec<()>>().to_json(&many, Maps::Pairs, 100), Err(ViewError::Long(100)));
     let mut deep = vec![1; 100_000];
     deep.push(0);
-    assert_eq!(shape::<Chain>().to_json(&deep, OUT_MAX), Err(ViewError::Deep));
-    assert!(matches!(shape::<u8>().to_json(&[], OUT_MAX), Err(ViewError::Unfit(_))));
-    assert!(matches!(shape::<u8>().to_json(&[1, 2], OUT_MAX), Err(ViewError::Unfit(_))));
-    assert!(matches!(shape::<Side>().to_json(&[9], OUT_MAX), Err(ViewError::Unfit(_))));
+    assert_eq!(shape::<Chain>().to_json(&deep, Maps::Pairs, OUT_MAX), Err(ViewError::Deep));
+    assert!(matches!(shape::<u8>().to_json(&[], Maps::Pairs, OUT_MAX), Err(ViewError::Unfit(_))));
+    assert!(matches!(
+        shape::<u8>().to_json(&[1, 2], Maps::Pairs, OUT_MAX),
+        Err(ViewError::Unfit(_))
+    ));
+    assert!(matches!(
+        shape::<Side>().to_json(&[9], Maps::Pairs, OUT_MAX),
+        Err(ViewError::Unfit(_))
+    ));
 }
 
 fn refused<T: DeserializeOwned + 'static>() -> String {
