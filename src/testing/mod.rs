@@ -26,6 +26,8 @@ mod sim_disk;
 mod tests;
 mod trace;
 
+use crate::record::cut;
+
 pub use actor::Actor;
 pub use crash_matrix::{CrashFailure, CrashMatrix, Crashes, Outside, crash_matrix};
 pub use fault::{Call, Effect, Fault, Sabotage};
@@ -35,3 +37,10 @@ pub use platter::Platter;
 pub use rng::Rng;
 pub use sim_disk::SimDisk;
 pub use trace::Trace;
+
+/// How a large state of these bytes is cut, and its chunks hashed: their lengths, in bytes. For
+/// benchmarks.
+#[must_use]
+pub fn chunk_lengths(state: &[u8]) -> Vec<u32> {
+    cut(state, None).into_iter().map(|chunk| chunk.len).collect()
+}

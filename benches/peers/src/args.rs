@@ -89,6 +89,10 @@ Fields of --json:
   live_mib, series    in churn/*: size of the keys and outcomes alive at the end, and every second
                       [seconds, steps/s, file MiB]; late_to_early: rate of the last third / rate of
                       the third before it
+  state/*             steps_per_s are saves a second; times_changed: bytes written / bytes changed;
+                      ratio_to_fixed: rate with 1 KiB / rate with 8 bytes; mb_per_s: cut and hashed
+                      on one core; store_to_logical: blocks on disk / the sum of the states;
+                      latest_us, page_us: to find the newest checkpoint, to list the newest 50
 
 The page cache cannot be dropped without root, so openings read from memory.
 Tables show a bench of this machine on this day; compare within one run only.";

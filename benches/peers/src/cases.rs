@@ -45,6 +45,14 @@ pub(crate) enum Task {
     Churn { ttl_ms: u64 },
     /// Opens, then steps with keys in order, then with random keys.
     Scale { rows: u64 },
+    /// Saves of a state so large, of which a hundredth has changed in so many places.
+    LargeState { bytes: u64, places: usize },
+    /// Steps with a state of 1 KiB, then with one of 8 bytes.
+    SmallState,
+    /// Cuts so many bytes into chunks and hashes them; no disk.
+    Chunking { bytes: u64 },
+    /// Steps that keep a checkpoint each, of states that differ by a twentieth.
+    History { checkpoints: u64, bytes: u64 },
 }
 
 impl Case {
@@ -86,6 +94,30 @@ impl Case {
                 Task::Churn { ttl_ms: TTL_MS },
             ),
         ];
+        // A line less: the default limit of a value is 64 MiB, with the length in front.
+        let large = |places| Task::LargeState { bytes: (64 << 20) - 64, places };
+        all.extend([
+            case("state/64m-1pct", "64 MiB, 1 % changed in 16 places", None, large(16)),
+            case("state/64m-1pct-scattered", "64 MiB, 1 % changed in 160 places", None, large(160)),
+            case(
+                "state/1k",
+                "steps with a state of 1 KiB, and with 8 bytes",
+                None,
+                Task::SmallState,
+            ),
+            case(
+                "state/chunking",
+                "64 MiB cut into chunks and hashed, on one core",
+                None,
+                Task::Chunking { bytes: 64 << 20 },
+            ),
+            case(
+                "state/history",
+                "100,000 checkpoints of 16 KiB, each 5 % different from the one before",
+                None,
+                Task::History { checkpoints: 100_000, bytes: 16 << 10 },
+            ),
+        ]);
         let sizes = [(10_000, "10k"), (100_000, "100k"), (MILLION, "1m"), (10 * MILLION, "10m")];
         for (rows, name) in sizes.into_iter().filter(|(rows, _)| *rows <= scale_max) {
             let base = Some(Base { rows, order: Order::Ordered, closed: false });
@@ -98,6 +130,12 @@ impl Case {
     /// A store that is batched by hand is the same store, so only the waiting one is opened; and
     /// redb can do no more with Milepost's file than open it.
     pub(crate) fn admits(&self, engine: EngineName) -> bool {
+        if self.task.is_of_states() {
+            // The others would keep a large state as they keep any: as a blob, or in a file.
+            let has_peers = matches!(self.task, Task::LargeState { .. });
+            let is_peer = has_peers && matches!(engine.kind, Kind::Sqlite | Kind::Files);
+            return !engine.by_hand && (is_peer || engine.kind == Kind::Milepost);
+        }
         let opens_only = matches!(self.task, Task::Open { .. });
         if engine.kind == Kind::RedbOnMilepost {
             self.opens()
@@ -111,9 +149,22 @@ impl Case {
         matches!(self.task, Task::Open { .. } | Task::Scale { .. })
     }
 
-    /// A series over time is compared with itself, and long: once is enough.
+    /// A series over time is compared with itself, and long, as are many checkpoints: once is enough.
     pub(crate) fn rounds(&self, wanted: usize) -> usize {
-        if matches!(self.task, Task::Churn { .. }) { 1 } else { wanted }
+        if matches!(self.task, Task::Churn { .. } | Task::History { .. }) { 1 } else { wanted }
+    }
+}
+
+impl Task {
+    /// Whether it opens stores of its own, with states of its own.
+    pub(crate) fn is_of_states(&self) -> bool {
+        matches!(
+            self,
+            Self::LargeState { .. }
+                | Self::SmallState
+                | Self::Chunking { .. }
+                | Self::History { .. }
+        )
     }
 }
 

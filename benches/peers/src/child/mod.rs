@@ -2,6 +2,7 @@
 
 mod harness;
 mod load;
+mod states;
 mod tasks;
 
 use crate::Result;
@@ -36,6 +37,12 @@ pub(crate) struct Report {
     pub(crate) peak_rss_bytes: Option<u64>,
     pub(crate) random_steps_per_s: Option<f64>,
     pub(crate) live_bytes: Option<u64>,
+    pub(crate) times_changed: Option<f64>,
+    pub(crate) fixed_steps_per_s: Option<f64>,
+    pub(crate) mb_per_s: Option<f64>,
+    pub(crate) store_to_logical: Option<f64>,
+    pub(crate) latest_us: Option<f64>,
+    pub(crate) page_us: Option<f64>,
     /// Seconds, steps a second, bytes on disk.
     pub(crate) series: Vec<(f64, f64, u64)>,
 }
@@ -43,6 +50,11 @@ pub(crate) struct Report {
 pub(crate) fn main(spec: &str) -> Result<()> {
     let spec: Spec = serde_json::from_str(spec)?;
     let name: EngineName = spec.engine.parse()?;
+    if spec.task.is_of_states() {
+        let mut report = Report::default();
+        states::measure(name.kind, &spec, &mut report)?;
+        return tell(&mut report);
+    }
     let (engine, mut report) = open(name, &spec)?;
     match spec.task {
         Task::Load { rows, order, close } => {

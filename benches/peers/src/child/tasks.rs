@@ -24,12 +24,11 @@ pub(super) fn measure(
         Ok(Box::new(Stepper { session, feed: Feed { run, order, next } }))
     };
     match task {
-        Task::Load { .. } | Task::Open { .. } => {}
         Task::Steps { threads, pipelined, rows, order } => {
             watch.threads = threads;
             let first = if rows == 0 { 0 } else { rows + TAIL };
             let make = |run| stepper(run, mode(pipelined), first, order);
-            fill_in(report, &harness::run(&watch, &make)?);
+            report.seen(&harness::run(&watch, &make)?);
         }
         Task::LookUp { rows } => {
             let make = |run| -> Result<Box<dyn Caller + '_>> {
@@ -37,13 +36,13 @@ pub(super) fn measure(
                 let batch = if name.by_hand { BATCH } else { 1 };
                 Ok(Box::new(Asker { session, rows, asked: 0, batch, keys: Vec::new() }))
             };
-            fill_in(report, &harness::run(&watch, &make)?);
+            report.seen(&harness::run(&watch, &make)?);
         }
         Task::Churn { ttl_ms } => {
             watch.sample = true;
             let make = |run| stepper(run, mode(true), 0, Order::Ordered);
             let seen = harness::run(&watch, &make)?;
-            fill_in(report, &seen);
+            report.seen(&seen);
             report.live_bytes = Some(live_bytes(seen.rate(), ttl_ms));
             report.series = seen.series;
         }
@@ -52,22 +51,15 @@ pub(super) fn measure(
             (watch.warm_up, watch.window) = (watch.warm_up / 2, window / 2);
             let next = engine.session(0, Mode::Wait)?.position()?.map_or(0, |last| last + 1);
             let make = |run| stepper(run, mode(true), next, Order::Ordered);
-            fill_in(report, &harness::run(&watch, &make)?);
+            report.seen(&harness::run(&watch, &make)?);
             let next = engine.session(0, Mode::Wait)?.position()?.map_or(0, |last| last + 1);
             let make = |run| stepper(run, mode(true), next, Order::Random);
             report.random_steps_per_s = Some(harness::run(&watch, &make)?.rate());
         }
+        // Those that are done when they have opened, or open their own.
+        _ => {}
     }
     Ok(())
-}
-
-fn fill_in(report: &mut Report, seen: &harness::Seen) {
-    report.steps_per_s = seen.rate();
-    report.p50_us = seen.latency.percentile_us(50.0);
-    report.p99_us = seen.latency.percentile_us(99.0);
-    report.fsyncs_per_step = seen.each(seen.flushes);
-    report.bytes_per_step = seen.each(seen.bytes);
-    report.device_bytes_per_step = seen.each(seen.device_bytes);
 }
 
 /// Keys and outcomes that have not fallen due, at a steady rate.

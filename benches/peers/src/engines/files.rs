@@ -184,7 +184,7 @@ fn write_line(text: &mut Vec<u8>, key: &[u8], outcome: &[u8]) -> Result<()> {
 }
 
 /// The classic: temporary file, fsync, rename, fsync of the folder.
-fn replace(folder: &File, path: &Path, text: &[u8]) -> Result<()> {
+pub(super) fn replace(folder: &File, path: &Path, text: &[u8]) -> Result<()> {
     let temporary = path.with_extension("tmp");
     let mut file = File::create(&temporary)?;
     file.write_all(text)?;

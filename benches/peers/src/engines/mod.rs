@@ -5,6 +5,7 @@ mod batched;
 mod expiry;
 mod files;
 mod fjall;
+pub(crate) mod large;
 mod lmdb;
 mod milepost;
 mod names;

@@ -42,6 +42,12 @@ pub(super) fn rows(case: &Case, engines: &[EngineName], measured: &[Measured]) -
             open_ms: case.opens().then(|| of(|m| Some(m.report.open_ms))).flatten(),
             random_steps_per_s: of(|m| m.report.random_steps_per_s),
             live_mib: of(|m| m.report.live_bytes.map(mib)),
+            times_changed: of(|m| m.report.times_changed),
+            ratio_to_fixed: of(|m| Some(m.report.steps_per_s / m.report.fixed_steps_per_s?)),
+            mb_per_s: of(|m| m.report.mb_per_s),
+            store_to_logical: of(|m| m.report.store_to_logical),
+            latest_us: of(|m| m.report.latest_us),
+            page_us: of(|m| m.report.page_us),
             late_to_early: late_to_early(&last.report.series),
             series: last
                 .report

@@ -42,6 +42,18 @@ pub(crate) struct Row {
     pub(crate) live_mib: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) late_to_early: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) times_changed: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) ratio_to_fixed: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) mb_per_s: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) store_to_logical: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) latest_us: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) page_us: Option<f64>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) series: Vec<[f64; 3]>,
     pub(crate) rounds: usize,

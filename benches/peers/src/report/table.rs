@@ -28,6 +28,28 @@ pub(super) fn columns(case: &str) -> Vec<Column> {
         columns.extend(size);
         return columns;
     }
+    if let Some(what) = case.strip_prefix("state/") {
+        columns.push(("saves/s", |row| row.steps_per_s));
+        match what {
+            "chunking" => columns.push(("MB/s", |row| row.mb_per_s)),
+            "history" => {
+                columns.push(("÷ states", |row| row.store_to_logical));
+                columns.push(("latest µs", |row| row.latest_us));
+                columns.push(("page µs", |row| row.page_us));
+            }
+            "1k" => columns.push(("× 8 bytes", |row| row.ratio_to_fixed)),
+            _ => {
+                columns.push(("× best peer", |row| row.ratio_to_best_peer));
+                columns.push(("× changed", |row| row.times_changed));
+                columns.push(("p50 µs", |row| row.p50_us));
+            }
+        }
+        if what != "chunking" {
+            columns.extend(cost);
+        }
+        columns.extend(size);
+        return columns;
+    }
     let rate = if case.starts_with("lookup/") { "look-ups/s" } else { "steps/s" };
     columns.push((rate, |row| row.steps_per_s));
     columns.push(("× best peer", |row| row.ratio_to_best_peer));
