@@ -13,6 +13,7 @@ mod labels;
 mod listing;
 mod migrate;
 mod migrations;
+mod reconcile;
 mod recover;
 mod retain;
 mod run;

@@ -29,6 +29,7 @@ mod shadow;
 mod snapshot;
 mod sync;
 mod tables;
+mod unreconciled;
 
 pub use disk::{Disk, MemoryDisk};
 pub use handle::{Resolution, Store};
@@ -45,3 +46,4 @@ pub(crate) use rebuild::{Highest, Rebuild, rebuild};
 
 pub(crate) use snapshot::{Read, Row, Snapshot, frame_of, list_of, row_name};
 pub(crate) use tables::{META_HEAD, Record, Table};
+pub(crate) use unreconciled::{META_UNRECONCILED, Unreconciled};
