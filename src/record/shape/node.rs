@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 /// The shape of a type. The type itself is node 0.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
 pub(crate) struct Shape {
     pub(super) nodes: Vec<Node>,
 }
@@ -14,6 +15,7 @@ pub(super) type NodeId = u32;
 
 /// One kind of value. Golden files fix the order of the variants: new ones go to the end.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub(super) enum Node {
     Unit,
     Bool,
