@@ -17,6 +17,7 @@ mod reconcile;
 mod recover;
 mod retain;
 mod run;
+mod savepoint;
 mod saves;
 mod schema;
 mod seen;
@@ -44,4 +45,5 @@ pub(crate) use history::{proven as proven_state, put_back as put_back_checkpoint
 pub(crate) use intents::{
     Outstanding, advance, outcome_of, outstanding, payload_of, reserve_topic,
 };
+pub(crate) use savepoint::{About, Import, Imported, Savepoint};
 pub(crate) use state::{list_of as chunks_of, put_back as put_back_state};

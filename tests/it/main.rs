@@ -39,6 +39,7 @@ mod place;
 mod relay;
 mod rescued;
 mod retention;
+mod savepoints;
 mod schemas;
 mod security;
 mod step;
