@@ -96,6 +96,8 @@
 //!   whose type is not known.
 //! - [`Checkpoints`]: states that are kept, named by what they hold. [`Tx::checkpoint`] and
 //!   [`Run::autosave`] save them, [`Retention`] says how many stay.
+//! - [`Checkpoints::export`] and [`Store::import_savepoint`]: a state in a file of its own.
+//!   [`Store::reconcile`]: what comes after setting a store back.
 //! - [`Options`]: what a commit costs and survives.
 //! - [`ErrorKind`]: what each error asks you to do.
 
@@ -157,3 +159,7 @@ struct LookAtAState;
 #[cfg(doctest)]
 #[doc = include_str!("../docs/guide/checkpoints.md")]
 struct GuideToCheckpoints;
+
+#[cfg(doctest)]
+#[doc = include_str!("../docs/guide/savepoints.md")]
+struct GuideToSavepoints;

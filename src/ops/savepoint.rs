@@ -1,6 +1,8 @@
 //! Savepoints as files: written once and verified, and read by any store.
 
 mod json;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::path::Path;

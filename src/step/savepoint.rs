@@ -92,7 +92,7 @@ impl Savepoint {
             (Form::Json, codec) => codec == CODEC_JSON,
             (Form::Unknown, codec) => codec == CODEC_BINCODE,
             (Form::Shape { fingerprint, shape }, codec) => {
-                codec == CODEC_BINCODE && *fingerprint == shape.fingerprint()
+                codec == CODEC_BINCODE && shape.is_whole() && *fingerprint == shape.fingerprint()
             }
         };
         if !matches!(about.codec, CODEC_BINCODE | CODEC_JSON) {

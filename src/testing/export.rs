@@ -6,8 +6,10 @@ use std::path::Path;
 use super::fault::{Call, Counts, Effect, Fault};
 use crate::error::Result;
 use crate::id::CheckpointId;
+use crate::ledger::Form;
 use crate::ops::{ImportedSavepoint, SavepointOptions, Wording};
-use crate::step::Checkpoints;
+use crate::record::{PREFIX_BYTES, Prefix, decode, encode};
+use crate::step::{About, Checkpoints};
 use crate::store::{FileCall, Store};
 
 /// What became of an export under a fault.
@@ -64,6 +66,29 @@ pub fn savepoint_bytes(
     json: bool,
 ) -> Result<Vec<u8>> {
     checkpoints.exported(id, if json { Wording::Json } else { Wording::Binary })
+}
+
+/// The bytes of a binary savepoint with lengths, ids and checksums that hold, whatever was done to the
+/// rest: what nobody but a forger writes. Bytes that are too short for it, or whose head cannot be
+/// read, come back as they are.
+#[must_use]
+pub fn reseal_savepoint(bytes: &[u8]) -> Vec<u8> {
+    resealed(bytes).unwrap_or_else(|| bytes.to_vec())
+}
+
+fn resealed(bytes: &[u8]) -> Option<Vec<u8>> {
+    const HEAD_LEN_AT: usize = 12;
+    let (front, rest) = bytes.split_at_checked(PREFIX_BYTES)?;
+    let said = front.get(HEAD_LEN_AT..)?.first_chunk::<4>()?;
+    let len = usize::try_from(u32::from_le_bytes(*said)).ok()?.min(rest.len());
+    let (head, state) = rest.split_at_checked(len)?;
+    let mut about: About = decode(head).ok()?;
+    about.id = about.id_of(state);
+    if let Form::Shape { fingerprint, shape } = &mut about.form {
+        *fingerprint = shape.fingerprint();
+    }
+    let head = encode(&about).ok()?;
+    Some([Prefix::of(&head, state).bytes(), head.as_slice(), state].concat())
 }
 
 /// [`Store::import_savepoint`] of a file with these bytes.

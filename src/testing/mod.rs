@@ -29,7 +29,9 @@ mod trace;
 
 pub use actor::Actor;
 pub use crash_matrix::{CrashFailure, CrashMatrix, Crashes, Outside, crash_matrix};
-pub use export::{FaultyExport, export_with_fault, import_savepoint_bytes, savepoint_bytes};
+pub use export::{
+    FaultyExport, export_with_fault, import_savepoint_bytes, reseal_savepoint, savepoint_bytes,
+};
 pub use fault::{Call, Effect, Fault, Sabotage};
 pub use image::{Change, HEADER_BYTES, Image, SECTOR_BYTES};
 pub use model::{Answer, IntentModel, Model, Op, RunModel, Seen, Step, Tape};

@@ -68,6 +68,12 @@ impl Shape {
     pub(super) fn node(&self, id: NodeId) -> Option<&Node> {
         self.nodes.get(usize::try_from(id).ok()?)
     }
+
+    /// Whether it has a beginning, and no part of it points nowhere.
+    pub(crate) fn is_whole(&self) -> bool {
+        let mut parts = self.nodes.iter().flat_map(Node::parts);
+        !self.nodes.is_empty() && parts.all(|part| self.node(part).is_some())
+    }
 }
 
 impl Node {
