@@ -65,7 +65,7 @@ impl Shape {
     /// The bytes of the value in one field of a JSON object, as [`to_json`](Shape::to_json) shows it;
     /// fields and entries may stand in another order. What JSON has one word for (`None` and
     /// `Some(None)`) comes back as the first of them.
-    pub(crate) fn from_json(
+    pub(crate) fn read_json(
         &self,
         json: &[u8],
         field: &'static str,

@@ -25,6 +25,7 @@ pub struct FaultyExport {
 /// Exports a checkpoint, as JSON or not, while a call of the file system fails: making, naming and
 /// removing a file counts as [`Call::Resize`], flushing it or its folder as [`Call::Sync`]. A fault
 /// that stays is a kill: nothing is done from there on, and nothing is tidied up.
+#[must_use]
 pub fn export_with_fault(
     checkpoints: &Checkpoints,
     id: &CheckpointId,

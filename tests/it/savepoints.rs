@@ -239,7 +239,7 @@ impl Versioned for Book {
 }
 
 fn large() -> Book {
-    let lots = (0..40_000).map(|n| (n * n, n as f64 / 7.0)).collect();
+    let lots = (0..40_000u32).map(|n| (u64::from(n) << 9, f64::from(n) / 7.0)).collect();
     let by_day = (0..50).map(|day| (day, vec![i128::MIN + i128::from(day), -1])).collect();
     Book { name: "\u{1F4C8} \"large\"\n".into(), lots, by_day }
 }
@@ -626,6 +626,7 @@ impl Versioned for Loose {
 
 #[derive(Debug, Default, Clone, PartialEq, Serialize, Deserialize)]
 struct Twice {
+    #[expect(clippy::option_option, reason = "what JSON has one word for")]
     maybe: Option<Option<u8>>,
 }
 
@@ -660,7 +661,7 @@ fn a_state_that_json_cannot_say_is_refused_and_one_that_is_json_comes_back() {
         let json = savepoint_bytes(&store.checkpoints(), &id, true);
         match json {
             Ok(json) => {
-                assert!(said && import(&Store::in_memory().unwrap(), &json, &plain()).id == id)
+                assert!(said && import(&Store::in_memory().unwrap(), &json, &plain()).id == id);
             }
             Err(refused) => {
                 assert!(!said && refused.kind() == ErrorKind::Invalid, "{refused}");

@@ -192,7 +192,7 @@ pub(super) fn savepoint_in(
     let said = (written.id.clone(), written.checksum.clone());
     let mut about = about_of(written)?;
     let state = match &about.form {
-        Form::Shape { shape, .. } => shape.from_json(text, STATE, state_limit).map_err(unfit)?,
+        Form::Shape { shape, .. } => shape.read_json(text, STATE, state_limit).map_err(unfit)?,
         _ => sorted_json(text, STATE).map_err(unfit)?,
     };
     about.id = about.id_of(&state);
