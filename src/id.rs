@@ -136,6 +136,10 @@ impl StoreId {
         &self.0
     }
 
+    pub(crate) const fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(bytes)
+    }
+
     #[cfg(test)]
     pub(crate) fn fixed() -> Self {
         Self(*b"milepost golden!")

@@ -96,6 +96,8 @@
 //!   whose type is not known.
 //! - [`Checkpoints`]: states that are kept, named by what they hold. [`Tx::checkpoint`] and
 //!   [`Run::autosave`] save them, [`Retention`] says how many stay.
+//! - [`Checkpoints::export`] and [`Store::import_savepoint`]: a state in a file of its own.
+//!   [`Store::reconcile`]: what comes after setting a store back.
 //! - [`Options`]: what a commit costs and survives.
 //! - [`ErrorKind`]: what each error asks you to do.
 
@@ -127,8 +129,8 @@ pub use exec::{Delivered, Delivery, OnUnknown, Probe, Receiver, Relay, Sent};
 pub use id::{CheckpointId, ExternalId, Fingerprint, IntentId, RunName, Scope, StoreId, Topic};
 pub use ledger::{AuditAction, AuditEntry, Key, SettledBy, Versioned};
 pub use ops::{
-    DamagedRow, Quarantine, Quarantined, Repair, RepairOptions, TableCheck, Verification, repair,
-    verify,
+    DamagedRow, ImportedSavepoint, Quarantine, Quarantined, Repair, RepairOptions,
+    SavepointOptions, TableCheck, Verification, repair, verify,
 };
 pub use position::Position;
 pub use record::Codec;
@@ -158,3 +160,7 @@ struct LookAtAState;
 #[cfg(doctest)]
 #[doc = include_str!("../docs/guide/checkpoints.md")]
 struct GuideToCheckpoints;
+
+#[cfg(doctest)]
+#[doc = include_str!("../docs/guide/savepoints.md")]
+struct GuideToSavepoints;

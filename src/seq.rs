@@ -44,7 +44,8 @@ counter! {
     Epoch
 }
 counter! {
-    /// Which life of the store: +1 when a copy is restored, so that its external ids are new.
+    /// Which life of the store: +1 when it is set back (an older copy, a savepoint, a repair), so that
+    /// its external ids are new.
     Incarnation
 }
 
@@ -53,6 +54,13 @@ counter! {
 pub(crate) const COUNT_MAX: u64 = 1 << 63;
 
 impl CommitSeq {
+    /// The next number; stays at the largest rather than wrap.
+    pub(crate) const fn next(self) -> Self {
+        Self(self.0.saturating_add(1))
+    }
+}
+
+impl Incarnation {
     /// The next number; stays at the largest rather than wrap.
     pub(crate) const fn next(self) -> Self {
         Self(self.0.saturating_add(1))

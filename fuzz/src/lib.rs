@@ -11,5 +11,6 @@ pub mod mutation;
 pub mod pages;
 pub mod panics;
 pub mod questions;
+pub mod savepoint;
 pub mod script;
 pub mod types;

@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::Store;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::id::{ExternalId, IntentId, Topic};
 use crate::ledger::{IntentEvent, SettledBy, Stage};
 use crate::step::{Outstanding, advance, outcome_of, outstanding, payload_of, reserve_topic};
@@ -129,17 +129,13 @@ impl Relay {
     /// what is prepared is sent once. Each answer is durable before the next intent is looked at.
     ///
     /// # Errors
-    /// `Invalid` for a bad topic name; `Conflict` while another pass over the topic is under way in
+    /// `InDoubt` if the store was set back and nobody has reconciled it since: see
+    /// [`Store::reconcile`]. `Invalid` for a bad topic name; `Conflict` while another pass over the topic is under way in
     /// this process; `SchemaMismatch` if a payload is not a `Request`, `Damaged` if a record is: the
     /// message names the intent, and the pass ends before it is sent. Those of a commit.
     pub fn run_once<R: Receiver>(&self, receiver: &mut R) -> Result<Delivered> {
         let topic = Topic::new(&self.topic)?;
-        let _hold = reserve_topic(&self.store, &topic).ok_or_else(|| {
-            Error::new(
-                ErrorKind::Conflict,
-                format!("the topic \"{topic}\" is being delivered in this process already"),
-            )
-        })?;
+        let _hold = reserve_topic(&self.store, &topic)?;
         let mut delivered = Delivered::default();
         let mut after = None;
         loop {

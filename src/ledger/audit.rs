@@ -4,10 +4,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
 use crate::id::IntentId;
+use crate::record::{DecodeError, decode};
 use crate::seq::Epoch;
 use crate::store::{Record, Table};
 
-/// What a person said of an effect that was in doubt.
+/// What a person said of an effect that was in doubt, or of the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum AuditAction {
@@ -17,14 +18,16 @@ pub enum AuditAction {
     Reject,
     /// It was not done: send it again.
     Resend,
+    /// What became of all that was sent since the store was set back has been found out.
+    Reconcile,
 }
 
 /// One decision.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct AuditEntry {
-    /// Which effect it was about.
-    pub intent: IntentId,
+    /// Which effect it was about; `None` if about the store.
+    pub intent: Option<IntentId>,
     /// What was decided.
     pub action: AuditAction,
     /// Who decided it, and why, in their own words.
@@ -37,15 +40,34 @@ pub struct AuditEntry {
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct AuditRecord {
-    pub(crate) intent: IntentId,
+    pub(crate) intent: Option<IntentId>,
     pub(crate) action: AuditAction,
     pub(crate) note: String,
     pub(crate) at: Timestamp,
     pub(crate) epoch: Epoch,
 }
 
+/// The first layout was of intents alone.
+#[derive(Deserialize)]
+struct FirstLayout {
+    intent: IntentId,
+    action: AuditAction,
+    note: String,
+    at: Timestamp,
+    epoch: Epoch,
+}
+
 impl Record for AuditRecord {
     const TABLE: Table = Table::Audit;
+    const VERSION: u32 = 2;
+
+    fn of_layout(version: u32, payload: &[u8]) -> Result<Self, DecodeError> {
+        if version >= Self::VERSION {
+            return decode(payload);
+        }
+        let FirstLayout { intent, action, note, at, epoch } = decode(payload)?;
+        Ok(Self { intent: Some(intent), action, note, at, epoch })
+    }
 }
 
 pub(crate) fn audit_key(number: u64) -> Vec<u8> {

@@ -18,7 +18,10 @@ use crate::ledger::{
 };
 use crate::record::{Bytes, ChunkId, KeyList};
 use crate::seq::Epoch;
-use crate::store::{Inspection, Options, Read, Rebuild, Table, Unclean, rebuild, unclean_key};
+use crate::store::{
+    Inspection, META_UNRECONCILED, Options, Read, Rebuild, Table, Unclean, Unreconciled, rebuild,
+    unclean_key,
+};
 
 /// What a repair may do.
 #[derive(Debug, Clone, Default)]
@@ -42,8 +45,9 @@ impl RepairOptions {
     }
 
     /// Goes on even if rows are missing that the accumulators know of. A missing key counts as new:
-    /// a request that was carried out may be carried out again. Restore a copy instead, if there is
-    /// one, or reconcile with the receiver before anything is sent.
+    /// a request that was carried out may be carried out again. So nothing is sent or claimed then
+    /// before [`Store::reconcile`](crate::Store::reconcile) was called. Restore a copy instead, if
+    /// there is one.
     #[must_use]
     pub fn accept_missing_rows(mut self) -> Self {
         self.accept_missing_rows = true;
@@ -121,6 +125,9 @@ pub fn repair(path: impl AsRef<Path>, options: &RepairOptions) -> Result<Repair>
         if may_miss_a_crash {
             new.put(&unclean_key(Epoch::default()), &Unclean::LOST)?;
         }
+        if found.lost_commits.is_some() || missing != Some(0) {
+            new.put(META_UNRECONCILED, &Unreconciled::default().and(why_unreconciled(missing)))?;
+        }
         let mut work = Work {
             inspection,
             new,
@@ -135,6 +142,11 @@ pub fn repair(path: impl AsRef<Path>, options: &RepairOptions) -> Result<Repair>
         Ok(())
     })?;
     Ok(Repair { found, quarantined, missing: missing.unwrap_or(0), kept: Some(kept) })
+}
+
+fn why_unreconciled(missing: Option<u64>) -> String {
+    let rows = missing.map_or_else(|| "an unknown number of".to_owned(), |rows| rows.to_string());
+    format!("it was repaired, and {rows} rows or the newest commits of it were lost")
 }
 
 fn too_new(what: &str) -> Error {
@@ -269,6 +281,7 @@ impl Work<'_> {
             Some(StandIn::Row(record)) => self.new.put(&place, &record),
             Some(StandIn::Schema(record)) => self.new.put(&place, &record),
             Some(StandIn::Crash(record)) => self.new.put(&place, &record),
+            Some(StandIn::Unreconciled(record)) => self.new.put(&place, &record),
             None => Ok(()),
         }
     }

@@ -1,6 +1,7 @@
 //! What takes the place of a record in quarantine, so that nothing is mistaken for new: a damaged key
 //! counts as seen, a damaged intent is in doubt, a damaged row of the user's own is an error, the number
-//! of a damaged schema stays taken, and nobody says what became of the commits before a damaged crash.
+//! of a damaged schema stays taken, nobody says what became of the commits before a damaged crash, and a
+//! store that was to be reconciled still is.
 
 use crate::clock::Timestamp;
 use crate::error::Result;
@@ -8,7 +9,9 @@ use crate::id::Fingerprint;
 use crate::ledger::{
     IntentRecord, KeyRecord, KeyState, RowRecord, SchemaRecord, Stage, intent_key, intent_of_key,
 };
-use crate::store::{Inspection, META_UNCLEAN, Read, Table, Unclean};
+use crate::store::{
+    Inspection, META_UNCLEAN, META_UNRECONCILED, Read, Table, Unclean, Unreconciled,
+};
 
 /// A record that stands in for one in quarantine.
 pub(super) enum StandIn {
@@ -17,6 +20,7 @@ pub(super) enum StandIn {
     Row(RowRecord),
     Schema(SchemaRecord),
     Crash(Unclean),
+    Unreconciled(Unreconciled),
 }
 
 /// Where the stand-in of a row goes: a key among the settled ones, an intent among the outstanding.
@@ -75,6 +79,9 @@ pub(super) fn stand_in(
         Table::Rows => Some(StandIn::Row(RowRecord::Lost { quarantine: number })),
         Table::Schemas if key.len() == 4 => Some(StandIn::Schema(SchemaRecord::lost(now))),
         Table::Meta if key.starts_with(META_UNCLEAN) => Some(StandIn::Crash(Unclean::LOST)),
+        Table::Meta if key == META_UNRECONCILED => {
+            Some(StandIn::Unreconciled(Unreconciled::lost()))
+        }
         _ => None,
     }
 }
@@ -101,6 +108,9 @@ pub(super) fn is_stand_in(
         }
         Table::Meta if place.starts_with(META_UNCLEAN) => {
             rows.record::<Unclean>(place)?.is_some_and(|crash| crash == Unclean::LOST)
+        }
+        Table::Meta if place == META_UNRECONCILED => {
+            rows.record::<Unreconciled>(place)?.is_some_and(|why| why == Unreconciled::lost())
         }
         _ => false,
     })

@@ -5,9 +5,10 @@
 //! needs this codec is one of which serde shows us no more than the value at hand.
 
 use std::any::type_name;
+use std::fmt;
 
 use serde::Serialize;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, Deserializer, IgnoredAny, MapAccess, Visitor};
 
 use super::codec::{self, DecodeError, EncodeError};
 
@@ -23,6 +24,36 @@ pub(super) fn encode_guarded<T: Serialize + DeserializeOwned>(
         return Err(unfaithful("as JSON it is another one when it is read".to_owned()));
     }
     Ok(json)
+}
+
+/// The canonical JSON of one field of the object that `json` is.
+pub(crate) fn sorted(json: &[u8], field: &'static str) -> Result<Vec<u8>, serde_json::Error> {
+    struct Field(&'static str);
+
+    impl<'de> Visitor<'de> for Field {
+        type Value = Option<serde_json::Value>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an object")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+            let mut found = None;
+            while let Some(key) = map.next_key::<String>()? {
+                if key == self.0 {
+                    found = Some(map.next_value()?);
+                } else {
+                    map.next_value::<IgnoredAny>()?;
+                }
+            }
+            Ok(found)
+        }
+    }
+
+    let mut text = serde_json::Deserializer::from_slice(json);
+    let mut found = text.deserialize_map(Field(field))?.unwrap_or_default();
+    found.sort_all_objects();
+    serde_json::to_vec(&found)
 }
 
 fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, EncodeError> {

@@ -13,16 +13,22 @@ mod json_diff;
 mod key_list;
 mod name;
 mod payload;
+mod savepoint;
 mod shape;
 mod writing;
 
 pub use payload::Codec;
 
+pub(crate) use json::sorted as sorted_json;
+
 pub(crate) use chunk::{CHUNK_BYTES_MAX, Chunk, ChunkId, Packed, cut};
 pub(crate) use codec::{Bytes, DecodeError, EncodeError, PAYLOAD_BYTES_MAX, decode, encode};
-pub(crate) use frame::{CODEC_BINCODE, CODEC_CHUNKS, FrameError, Header, open as open_frame, seal};
+pub(crate) use frame::{
+    CODEC_BINCODE, CODEC_CHUNKS, CODEC_JSON, FrameError, Header, open as open_frame, seal,
+};
 pub(crate) use json_diff::changes;
 pub(crate) use key_list::{KeyList, unpack};
 pub(crate) use name::{named, unnamed};
 pub(crate) use payload::Payload;
+pub(crate) use savepoint::{HEAD_BYTES_MAX, PREFIX_BYTES, Prefix, SavepointError, is_savepoint};
 pub(crate) use shape::{Maps, Shape, Untraceable};

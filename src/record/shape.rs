@@ -9,6 +9,7 @@
 //! variants are, for two fields that change places are read as each other.
 
 mod diff;
+mod from_json;
 mod json;
 mod node;
 mod trace;
@@ -22,6 +23,7 @@ use serde::de::DeserializeOwned;
 use super::codec::encode;
 
 pub(crate) use diff::Difference;
+pub(crate) use from_json::FromJsonError;
 pub(crate) use json::{Maps, ViewError};
 pub(crate) use node::Shape;
 pub(crate) use trace::Untraceable;
@@ -63,6 +65,18 @@ impl Shape {
         out_max: usize,
     ) -> Result<String, ViewError> {
         json::to_json(self, bytes, maps, out_max)
+    }
+
+    /// The bytes of the value in one field of a JSON object, as [`to_json`](Shape::to_json) shows it;
+    /// fields and entries may stand in another order. What JSON has one word for (`None` and
+    /// `Some(None)`) comes back as the first of them.
+    pub(crate) fn read_json(
+        &self,
+        json: &[u8],
+        field: &'static str,
+        out_max: usize,
+    ) -> Result<Vec<u8>, FromJsonError> {
+        from_json::from_json(self, json, field, out_max)
     }
 }
 

@@ -15,6 +15,7 @@ use super::listing::{Checkpoint, CheckpointFilter, CheckpointPage, page_of};
 use super::migrations::Migrations;
 use super::retain::{Freed, RetentionPlan, due, remove_some};
 use super::run::refuse_quarantined;
+use super::savepoint::{About, Savepoint};
 use super::schema::read_as;
 use super::state;
 use crate::error::{Error, ErrorKind, Result};
@@ -69,6 +70,7 @@ impl Checkpoints {
                 steps: record.steps,
                 labels,
                 automatic: false,
+                at: None,
             };
             let id = save(plan, &moment, &stored)?;
             super::retain::sweep(plan, &run, retention)?;
@@ -92,6 +94,41 @@ impl Checkpoints {
         read_as(&schema, &state, &Migrations::new())
             .map(|(state, _)| state)
             .map_err(|error| error.context(format!("the checkpoint {id}")))
+    }
+
+    /// A checkpoint with its state, and what is known of where it comes from.
+    ///
+    /// # Errors
+    /// `NotFound`; `Damaged` if it is not what was saved; `Poisoned`.
+    pub(crate) fn savepoint(&self, id: &CheckpointId) -> Result<Savepoint> {
+        let incarnation = self.store.incarnation()?;
+        let rows = self.store.read()?;
+        let (place, record) = find(&*rows, id)?;
+        let (schema, state) = proven(&*rows, &place, &record)?;
+        let about = About {
+            id: record.id,
+            run: place.run,
+            position: record.position,
+            steps: record.steps,
+            schema: schema.name,
+            version: schema.version,
+            form: schema.form,
+            codec: record.codec,
+            identifying: record.identifying,
+            labels: record.labels,
+            at: record.at,
+            automatic: record.automatic,
+            store: self.store.id(),
+            incarnation,
+            epoch: self.store.epoch(),
+            number: place.sequence,
+        };
+        Ok(Savepoint { about, state })
+    }
+
+    /// The longest state that this store takes, in bytes.
+    pub(crate) fn state_limit(&self) -> Result<usize> {
+        Ok(self.store.read()?.value_limit())
     }
 
     /// What is known of a checkpoint, without its state.

@@ -19,7 +19,7 @@ use crate::ledger::{
     Key, KeyEvent, KeyRecord, KeyState, next_key_state, open_claim_key, settled_claim_key,
 };
 use crate::seq::Epoch;
-use crate::store::{Hold, HoldKind, Pending, Plan, Read, Store, Table, row_name};
+use crate::store::{Hold, HoldKind, Pending, Plan, Read, Store, Table, Unreconciled, row_name};
 
 /// What is known of an operation somebody wants to do.
 #[derive(Debug)]
@@ -71,7 +71,8 @@ impl Store {
     /// # Errors
     /// `Invalid` for a bad scope, key or request; `LimitExceeded` for a long key; `Damaged` if the
     /// key was seen but its record is damaged: it is not new; `SchemaMismatch` if the stored outcome
-    /// is not an `R`; and those of a commit.
+    /// is not an `R`; `InDoubt` for a new key, if the store was set back and nobody has reconciled it
+    /// since: see [`Store::reconcile`]; and those of a commit.
     pub fn claim<R: Serialize + DeserializeOwned>(
         &self,
         scope: &str,
@@ -139,6 +140,7 @@ fn look_up<R: Serialize + DeserializeOwned>(
         },
         (None, Some(_)) if key.is_beyond(plan.horizon()) => Ok(Claimed::BeyondHorizon),
         (None, Some(hold)) => {
+            Unreconciled::refuse(plan)?;
             let ttl_ms = key.ttl.map(|ttl| u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX));
             let record = KeyRecord {
                 state: KeyState::InFlight,

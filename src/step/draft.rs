@@ -117,6 +117,7 @@ where
             steps: self.steps,
             labels: &labels,
             automatic,
+            at: None,
         };
         save(plan, &moment, &stored)?;
         sweep(plan, &self.name, self.retention)?;

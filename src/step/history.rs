@@ -10,6 +10,7 @@ use super::content::{gather, refer, release_all};
 use super::labels::Labels;
 use super::schema::schema_of;
 use super::state::{INLINE_BYTES_MAX, Stored};
+use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{CheckpointId, RunName};
 use crate::ledger::{
@@ -31,6 +32,8 @@ pub(super) struct Moment<'a> {
     pub(super) steps: u64,
     pub(super) labels: &'a Labels,
     pub(super) automatic: bool,
+    /// When it was saved; now, if that is not said.
+    pub(super) at: Option<Timestamp>,
 }
 
 /// Plans a checkpoint of a run's state, unless its newest one is the same.
@@ -69,7 +72,7 @@ pub(super) fn save(
         steps: moment.steps,
         identifying: moment.labels.identifying.clone(),
         labels: moment.labels.beside.clone(),
-        at: plan.now(),
+        at: moment.at.unwrap_or_else(|| plan.now()),
         automatic: moment.automatic,
         pinned: false,
         codec: whole.codec(),

@@ -15,7 +15,7 @@ use crate::ledger::{
 };
 use crate::record::Payload;
 use crate::seq::Epoch;
-use crate::store::{Hold, HoldKind, Plan, Read, Store, Table, row_name};
+use crate::store::{Hold, HoldKind, Plan, Read, Store, Table, Unreconciled, row_name};
 
 /// How far an intent is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -240,7 +240,7 @@ impl Intents {
             step_on(plan, id, record, event)?;
             let number = plan.take_id();
             let audit = AuditRecord {
-                intent: id.clone(),
+                intent: Some(id.clone()),
                 action,
                 note: note.to_owned(),
                 at: plan.now(),
@@ -293,9 +293,15 @@ pub(crate) fn outstanding(
         .collect()
 }
 
-/// Takes the topic: one relay delivers it at a time.
-pub(crate) fn reserve_topic(store: &Store, topic: &Topic) -> Option<Hold> {
-    store.hold(HoldKind::Topic, topic.as_str().as_bytes())
+/// Takes the topic: one relay delivers it at a time, and none before the store is reconciled.
+pub(crate) fn reserve_topic(store: &Store, topic: &Topic) -> Result<Hold> {
+    Unreconciled::refuse(&*store.read()?)?;
+    store.hold(HoldKind::Topic, topic.as_str().as_bytes()).ok_or_else(|| {
+        Error::new(
+            ErrorKind::Conflict,
+            format!("the topic \"{topic}\" is being delivered in this process already"),
+        )
+    })
 }
 
 /// What is to be done, as the receiver wants it.
@@ -336,6 +342,9 @@ fn step_on(
     mut record: IntentRecord,
     event: IntentEvent,
 ) -> Result<Stage> {
+    if matches!(event, IntentEvent::Send) {
+        Unreconciled::refuse(plan)?;
+    }
     let was_settled = record.stage.is_settled();
     let stage = if is_abandoned(plan, id, record.epoch) && record.stage == Stage::InFlight {
         abandon(record.stage)

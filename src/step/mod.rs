@@ -14,9 +14,11 @@ mod labels;
 mod listing;
 mod migrate;
 mod migrations;
+mod reconcile;
 mod recover;
 mod retain;
 mod run;
+mod savepoint;
 mod saves;
 mod schema;
 mod seen;
@@ -45,4 +47,5 @@ pub(crate) use history::{proven as proven_state, put_back as put_back_checkpoint
 pub(crate) use intents::{
     Outstanding, advance, outcome_of, outstanding, payload_of, reserve_topic,
 };
+pub(crate) use savepoint::{About, Import, Imported, Savepoint};
 pub(crate) use state::{list_of as chunks_of, put_back as put_back_state};

@@ -8,7 +8,7 @@ use crate::ledger::{
     intent_of_key, next_key_state,
 };
 use crate::seq::Epoch;
-use crate::store::{HoldKind, Read, Store, Table, row_name};
+use crate::store::{HoldKind, Read, Store, Table, Unreconciled, row_name};
 
 /// What is not settled in a store.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,6 +25,10 @@ pub struct Recovery {
     pub intents_prepared: Vec<IntentId>,
     /// Claims whose holder ended without a word: claim them again to get their `Doubt`.
     pub claims_in_doubt: Vec<(Scope, Vec<u8>)>,
+    /// Why the store has to be reconciled with its receivers, oldest reason first: it was set back, and
+    /// does not know what it sent after that. Nothing is sent or claimed before
+    /// [`Store::reconcile`] was called. Empty if there is no reason.
+    pub unreconciled: Vec<String>,
 }
 
 impl Recovery {
@@ -34,6 +38,7 @@ impl Recovery {
         self.intents_in_doubt.is_empty()
             && self.intents_prepared.is_empty()
             && self.claims_in_doubt.is_empty()
+            && self.unreconciled.is_empty()
     }
 }
 
@@ -51,6 +56,7 @@ impl Store {
             intents_in_doubt: Vec::new(),
             intents_prepared: Vec::new(),
             claims_in_doubt: Vec::new(),
+            unreconciled: Unreconciled::of(&*rows)?.why,
         };
         for (key, row) in rows.scan(Table::Intents, OUTSTANDING, &[], usize::MAX)? {
             let record = rows.parse::<IntentRecord>(&key, &row)?;

@@ -79,7 +79,15 @@ pub(super) fn schema_of(rows: &impl Read, id: u32) -> Result<SchemaRecord> {
 /// The number of a schema, new if this type and version are. One that was written before shapes were
 /// kept gets its shape.
 pub(super) fn schema_for(plan: &mut Plan<'_>, of: &TypeVersion) -> Result<u32> {
-    let form = of.form()?;
+    schema_of_form(plan, (of.name, of.version), of.form()?)
+}
+
+/// [`schema_for`] a type that this program need not have.
+pub(super) fn schema_of_form(
+    plan: &mut Plan<'_>,
+    (name, version): (&str, u32),
+    form: Form,
+) -> Result<u32> {
     let mut free = 1;
     for (key, row) in plan.scan(Table::Schemas, &[], &[], usize::MAX)? {
         let damaged =
@@ -87,8 +95,8 @@ pub(super) fn schema_for(plan: &mut Plan<'_>, of: &TypeVersion) -> Result<u32> {
         let id: [u8; 4] =
             key.as_slice().try_into().map_err(|_| damaged("has no schema's number"))?;
         let schema = plan.parse::<SchemaRecord>(&key, &row)?;
-        if of.is(&schema.name, schema.version) {
-            check_form(&of.to_string(), &schema.form, &form)?;
+        if (schema.name.as_str(), schema.version) == (name, version) {
+            check_form(&format!("`{name}` version {version}"), &schema.form, &form)?;
             if schema.form == Form::Unknown {
                 plan.put(&key, &SchemaRecord { form, ..schema })?;
             }
@@ -97,7 +105,7 @@ pub(super) fn schema_for(plan: &mut Plan<'_>, of: &TypeVersion) -> Result<u32> {
         let behind = u32::from_be_bytes(id).checked_add(1);
         free = free.max(behind.ok_or_else(|| damaged("has a number that no store reaches"))?);
     }
-    let (name, first_seen) = (of.name.to_owned(), plan.now());
-    plan.put(&schema_key(free), &SchemaRecord { name, version: of.version, first_seen, form })?;
+    let (name, first_seen) = (name.to_owned(), plan.now());
+    plan.put(&schema_key(free), &SchemaRecord { name, version, first_seen, form })?;
     Ok(free)
 }

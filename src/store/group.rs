@@ -35,7 +35,6 @@ pub(super) struct Committer {
     pub(super) held: Held,
     pub(super) store: StoreId,
     pub(super) epoch: Epoch,
-    pub(super) incarnation: Incarnation,
     pub(super) retention: Retention,
     limits: Limits,
 }
@@ -45,6 +44,7 @@ pub(super) struct Committer {
 #[derive(Clone, Copy)]
 struct Marks {
     next_id: u64,
+    incarnation: Incarnation,
     horizon: Timestamp,
     /// Nothing expires before this moment; 0 if that has to be looked up. In memory only.
     first_due: Timestamp,
@@ -139,6 +139,7 @@ impl Committer {
         let head = &engine.head;
         let marks = Marks {
             next_id: head.next_id,
+            incarnation: head.incarnation,
             horizon: head.horizon,
             first_due: Timestamp::default(),
             clock: head.clock,
@@ -147,7 +148,7 @@ impl Committer {
         let first = Group { seq: head.seq.next(), rows: Overlay::default() };
         let room =
             Room { members_max: options.in_flight_steps, bytes_max: options.in_flight_bytes };
-        let (epoch, incarnation) = (head.epoch, head.incarnation);
+        let epoch = head.epoch;
         Ok(Arc::new(Self {
             line: Line::new(first, room),
             marks: Mutex::new(marks),
@@ -159,7 +160,6 @@ impl Committer {
             held: Held::default(),
             store,
             epoch,
-            incarnation,
             retention: options.retention,
             limits: options.limits,
         }))
@@ -204,7 +204,6 @@ impl Committer {
             held: &self.held,
             frame: Frame {
                 store: self.store,
-                incarnation: self.incarnation,
                 epoch: self.epoch,
                 seq: state.open.seq,
                 now,
@@ -216,13 +215,15 @@ impl Committer {
             },
             writes: std::mem::take(&mut self.scratch()),
             next_id: marks.next_id,
+            incarnation: marks.incarnation,
             new_horizon: marks.horizon,
             first_due: marks.first_due,
             newest_read: Cell::new(Depth::Durable),
             aside: 0,
         };
         let value = work(&mut plan)?;
-        let Plan { mut writes, next_id, new_horizon, first_due, newest_read, .. } = plan;
+        let Plan { mut writes, next_id, incarnation, new_horizon, first_due, newest_read, .. } =
+            plan;
         let ticket = if writes.is_empty() {
             if first_due != marks.first_due {
                 self.lock_marks().first_due = first_due;
@@ -234,6 +235,7 @@ impl Committer {
             }
         } else {
             marks.next_id = next_id;
+            marks.incarnation = incarnation;
             marks.horizon = new_horizon;
             marks.first_due = first_due;
             *self.lock_marks() = marks;
@@ -279,6 +281,7 @@ impl Committer {
         head.seq = seq;
         head.clean = clean;
         head.next_id = marks.next_id;
+        head.incarnation = marks.incarnation;
         head.horizon = marks.horizon;
         head.clock = marks.clock;
         engine.commit(rows, head)?;

@@ -19,7 +19,7 @@ use super::tables::Table;
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
 use crate::id::StoreId;
-use crate::seq::{CommitSeq, Epoch};
+use crate::seq::{CommitSeq, Epoch, Incarnation};
 
 /// An open store: one file, written by this process alone. Clones are handles on the same store.
 ///
@@ -120,6 +120,15 @@ impl Store {
     #[must_use]
     pub fn id(&self) -> StoreId {
         self.inner.committer.store
+    }
+
+    /// Which life of the store this is: +1 each time it is set back, by an older copy, a savepoint or
+    /// a repair.
+    ///
+    /// # Errors
+    /// `Invalid` when the store was closed, or from inside a step's closure.
+    pub fn incarnation(&self) -> Result<Incarnation> {
+        self.inner.committer.quiesced(|engine| Ok(engine.head.incarnation))
     }
 
     /// Says, after reopening, whether the commit that failed with

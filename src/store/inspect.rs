@@ -49,7 +49,7 @@ impl Inspection {
         if let (Some(left), Some(identity), Some(head)) =
             (lock.left(), &inspection.identity, &inspection.head)
         {
-            inspection.lost = said(left.check(identity.store, head.epoch, head.seq));
+            inspection.lost = said(left.check(identity.store, head));
         }
         inspection.file = Some((path.to_owned(), lock));
         Ok(inspection)

@@ -2,14 +2,16 @@
 //!
 //! The lock file is never deleted: whoever deleted it could hand a second process a lock on another
 //! file of the same name. It says for people who holds it, and for the next opening which commit was
-//! the last to be acknowledged. That note is never flushed: after a power cut it may be old or gone,
-//! and then says nothing; after a kill it is exact, and tells a commit that was lost to damage from
-//! one that was cut short.
+//! the last to be acknowledged. That note stays when the store is closed, so an older copy that is put
+//! in its place is told. It is never flushed: after a power cut it may be old or gone, and then says
+//! nothing; after a kill it is exact, and tells a commit that was lost to damage from one that was cut
+//! short.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
+use super::head::Head;
 use super::place::{Place, private};
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
@@ -20,7 +22,7 @@ use crate::seq::{CommitSeq, Epoch};
 pub(super) struct LockFile {
     file: File,
     path: PathBuf,
-    /// What the holder before left, if it did not close the store.
+    /// What the holder before left.
     left: Option<Note>,
     signed: bool,
 }
@@ -32,6 +34,9 @@ pub(super) struct Note {
     epoch: Epoch,
     commit: CommitSeq,
 }
+
+/// How long a note is.
+const NOTE_BYTES: u64 = 6 + 32 + 7 + 20 + 8 + 20 + 1;
 
 impl Note {
     /// Always as long, so that one takes the place of the other in one write.
@@ -54,16 +59,34 @@ impl Note {
     }
 
     /// Refuses a store whose newest commit is older than one that was acknowledged.
-    pub(super) fn check(&self, store: StoreId, epoch: Epoch, commit: CommitSeq) -> Result<()> {
-        if self.reached(store).is_some_and(|reached| reached > (epoch, commit)) {
-            return Err(Error::damaged(format!(
-                "commit {} was acknowledged and is no longer in the file, whose newest is {commit}: \
-                 the file is damaged, or is an older copy. Nothing was changed. Restore a newer \
-                 copy; or reconcile with your receivers, then `repair` with `accept_missing_rows`",
-                self.commit
-            )));
+    ///
+    /// # Errors
+    /// `InDoubt` for one that was closed in order, for then it is an older copy: what was sent since
+    /// is not in it. `Damaged` for one that was not, which may have lost its newest commits.
+    pub(super) fn check(&self, store: StoreId, head: &Head) -> Result<()> {
+        if !self.is_behind(store, head) {
+            return Ok(());
         }
-        Ok(())
+        let (kind, what) = if head.clean {
+            (ErrorKind::InDoubt, "the file is an older copy")
+        } else {
+            (ErrorKind::Damaged, "the file is damaged, or is an older copy")
+        };
+        Err(Error::new(
+            kind,
+            format!(
+                "commit {} was acknowledged and is not in the file, whose newest is {}: {what}. \
+                 Nothing was changed. Restore a newer copy; or, if an older one was put here on \
+                 purpose, open it with `Options::accept_older_copy`, and reconcile it with your \
+                 receivers",
+                self.commit, head.seq
+            ),
+        ))
+    }
+
+    /// Whether the store with this head is older than it was when this was noted down.
+    pub(super) fn is_behind(&self, store: StoreId, head: &Head) -> bool {
+        self.reached(store).is_some_and(|reached| reached > (head.epoch, head.seq))
     }
 }
 
@@ -107,7 +130,7 @@ impl LockFile {
         Ok(lock)
     }
 
-    /// What the holder before left, if it did not close the store.
+    /// What the holder before left.
     pub(super) fn left(&self) -> Option<&Note> {
         self.left.as_ref()
     }
@@ -137,16 +160,16 @@ impl LockFile {
 
     /// Takes away what the holder before left: it has been dealt with.
     pub(super) fn settle(&mut self) {
-        self.signed = true;
+        let _ = self.file.set_len(0);
     }
 }
 
 impl Drop for LockFile {
     /// Nobody holds it now: not by name, and not through a child process that is being started and
-    /// has this file open for a moment.
+    /// has this file open for a moment. The note stays.
     fn drop(&mut self) {
         if self.signed {
-            let _ = self.file.set_len(0);
+            let _ = self.file.set_len(NOTE_BYTES);
         }
         let _ = self.file.unlock();
     }

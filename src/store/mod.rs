@@ -29,6 +29,8 @@ mod shadow;
 mod snapshot;
 mod sync;
 mod tables;
+mod unreconciled;
+mod whole_file;
 
 pub use disk::{Disk, MemoryDisk};
 pub use handle::{Resolution, Store};
@@ -45,3 +47,7 @@ pub(crate) use rebuild::{Highest, Rebuild, rebuild};
 
 pub(crate) use snapshot::{Read, Row, Snapshot, frame_of, list_of, row_name};
 pub(crate) use tables::{META_HEAD, Record, Table};
+pub(crate) use unreconciled::{META_UNRECONCILED, Unreconciled};
+#[cfg(feature = "testing")]
+pub(crate) use whole_file::FileCall;
+pub(crate) use whole_file::{Plug, read_whole, write_new};

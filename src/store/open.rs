@@ -22,16 +22,18 @@ use super::head::{
     ClockMark, FORMAT, Head, Identity, META_IDENTITY, META_UNCLEAN, Unclean, read_head,
     read_identity, unclean_key,
 };
-use super::lock::{LockFile, beside};
+use super::lock::{LockFile, Note, beside};
 use super::options::{Options, Reopen};
 use super::place::{Anchor, Place, open_existing, private, sync_folder_of};
 use super::plan::Overlay;
 use super::shadow::{Gate, Shadow};
 use super::snapshot::{Read, Snapshot};
 use super::tables::{Record, Table};
+use super::unreconciled::{META_UNRECONCILED, Unreconciled};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::StoreId;
 use crate::record::{Header, encode, seal};
+use crate::seq::Epoch;
 
 /// How many epochs without a close are remembered.
 const UNCLEAN_KEPT: usize = 1_024;
@@ -59,8 +61,9 @@ impl Options {
     /// # Errors
     /// `NotFound` if nothing is there; `Invalid` if it is no store (empty, a folder, a symlink,
     /// another kind of file); `Locked` if another process has it open; `Damaged` if its bytes are
-    /// not what was written, and then nothing of it was changed; `TooNew` if a newer program wrote
-    /// it; `Io` or `NoSpace` if it cannot be read or written.
+    /// not what was written, and then nothing of it was changed; `InDoubt` if it is an older copy of
+    /// the store that was here, see [`accept_older_copy`](Options::accept_older_copy); `TooNew` if a
+    /// newer program wrote it; `Io` or `NoSpace` if it cannot be read or written.
     pub fn open(&self, path: impl AsRef<Path>) -> Result<Store> {
         let path = path.as_ref();
         self.check()?;
@@ -192,8 +195,10 @@ impl Options {
         let (db, _) = open_redb(gated(), self.cache_bytes)?;
         let (identity, head) = read_meta(&*Snapshot::take(&db, self.limits.value_bytes)?)?;
         let (lock, anchor) = file.unzip();
-        if let Some(left) = lock.as_ref().and_then(LockFile::left) {
-            left.check(identity.store, head.epoch, head.seq)?;
+        let left = lock.as_ref().and_then(LockFile::left);
+        let newer = left.filter(|left| left.is_behind(identity.store, &head)).cloned();
+        if let Some(newer) = newer.as_ref().filter(|_| !self.accept_older_copy) {
+            newer.check(identity.store, &head)?;
         }
         let mut engine = Engine {
             db,
@@ -209,7 +214,7 @@ impl Options {
         let clean = engine.head.clean;
         // Still behind the gate: this reads pages that nothing has read so far, and one of them may
         // be damaged.
-        self.raise_epoch(&mut engine, &identity)?;
+        self.raise_epoch(&mut engine, &identity, newer.as_ref())?;
         // It is a store of ours, and can be written. If a flush of it failed, what was read may be
         // in the cache alone.
         make_up_for_unsynced(&*medium.disk())
@@ -229,7 +234,12 @@ impl Options {
 
     /// The first commit of this holder. Everything older is now of an earlier epoch. A store of an
     /// older format is brought to this program's in the same commit.
-    fn raise_epoch(&self, engine: &mut Engine, identity: &Identity) -> Result<()> {
+    fn raise_epoch(
+        &self,
+        engine: &mut Engine,
+        identity: &Identity,
+        newer: Option<&Note>,
+    ) -> Result<()> {
         let mut rows = Overlay::default();
         let is_older = identity.format < FORMAT;
         if is_older {
@@ -245,6 +255,20 @@ impl Options {
             if let (true, Some((oldest, _))) = (kept.len() == UNCLEAN_KEPT, kept.first()) {
                 rows.set(Table::Meta, oldest, None);
             }
+        }
+        if let Some((epoch, seq)) = newer.and_then(|newer| newer.reached(identity.store)) {
+            let rows_before = engine.snapshot()?;
+            let why = format!(
+                "an older copy was put in its place, which ends with commit {} where {seq} had been \
+                 reached",
+                engine.head.seq
+            );
+            put(&mut rows, META_UNRECONCILED, &Unreconciled::of(&*rows_before)?.and(why))?;
+            // What became of the commits in between, nobody can say. No store has an epoch 0.
+            put(&mut rows, &unclean_key(Epoch::default()), &Unclean::LOST)?;
+            head.incarnation = head.incarnation.next();
+            head.epoch = head.epoch.max(epoch);
+            head.seq = head.seq.max(seq.next());
         }
         head.epoch = head.epoch.next();
         head.seq = head.seq.next();

@@ -34,6 +34,7 @@ pub struct Options {
     pub(super) in_flight_steps: usize,
     pub(super) in_flight_bytes: usize,
     pub(super) retention: Retention,
+    pub(super) accept_older_copy: bool,
 }
 
 /// What a commit costs and survives.
@@ -95,6 +96,7 @@ impl Default for Options {
             in_flight_steps: 4_096,
             in_flight_bytes: 16 << 20,
             retention: Retention::default(),
+            accept_older_copy: false,
         }
     }
 }
@@ -160,6 +162,20 @@ impl Options {
     #[must_use]
     pub fn retention(mut self, retention: Retention) -> Self {
         self.retention = retention;
+        self
+    }
+
+    /// Opens a store although commits are missing that were acknowledged when it was open last: an
+    /// older copy was put in its place on purpose. Without this it is refused.
+    ///
+    /// The store then begins another life, so that what it emits has external ids of its own, and
+    /// nothing is sent or claimed before [`Store::reconcile`](crate::Store::reconcile) was called.
+    /// All that is in the commit of the opening. A copy that is as new as it should be is opened as
+    /// always. What is missing is known by a note in `<store>.lock`: restore a copy under the old
+    /// name, beside that file, or nobody can tell.
+    #[must_use]
+    pub fn accept_older_copy(mut self) -> Self {
+        self.accept_older_copy = true;
         self
     }
 

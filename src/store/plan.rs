@@ -118,7 +118,6 @@ impl Overlay {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Frame {
     pub(super) store: StoreId,
-    pub(super) incarnation: Incarnation,
     pub(super) epoch: Epoch,
     /// The number of the commit this plan will be part of.
     pub(super) seq: CommitSeq,
@@ -150,6 +149,7 @@ pub(crate) struct Plan<'a> {
     pub(super) frame: Frame,
     pub(super) writes: Overlay,
     pub(super) next_id: u64,
+    pub(super) incarnation: Incarnation,
     pub(super) new_horizon: Timestamp,
     /// Nothing expires before this moment, as far as is known.
     pub(super) first_due: Timestamp,
@@ -228,8 +228,22 @@ impl Plan<'_> {
         self.next_id
     }
 
+    /// In which life of the store this is planned.
+    pub(crate) fn incarnation(&self) -> Incarnation {
+        self.incarnation
+    }
+
+    /// Begins another life of the store: what it emits from here on has ids of its own.
+    pub(crate) fn begin_life(&mut self) {
+        self.incarnation = self.incarnation.next();
+    }
+
+    pub(crate) fn store(&self) -> StoreId {
+        self.frame.store
+    }
+
     pub(crate) fn external_id(&self, intent: &IntentId) -> ExternalId {
-        ExternalId::derive(self.frame.store, self.frame.incarnation, intent)
+        ExternalId::derive(self.frame.store, self.incarnation, intent)
     }
 
     /// Takes a name that only one holder in this process can have.

@@ -15,6 +15,7 @@
 
 mod actor;
 mod crash_matrix;
+mod export;
 mod fault;
 pub mod hostile;
 mod image;
@@ -30,6 +31,9 @@ use crate::record::cut;
 
 pub use actor::Actor;
 pub use crash_matrix::{CrashFailure, CrashMatrix, Crashes, Outside, crash_matrix};
+pub use export::{
+    FaultyExport, export_with_fault, import_savepoint_bytes, reseal_savepoint, savepoint_bytes,
+};
 pub use fault::{Call, Effect, Fault, Sabotage};
 pub use image::{Change, HEADER_BYTES, Image, SECTOR_BYTES};
 pub use model::{Answer, IntentModel, Model, Op, RunModel, Seen, Step, Tape};

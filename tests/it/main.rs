@@ -48,6 +48,7 @@ mod relay;
 mod reproduce;
 mod rescued;
 mod retention;
+mod savepoints;
 mod schemas;
 mod security;
 mod step;

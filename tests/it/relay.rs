@@ -350,7 +350,8 @@ fn what_people_decide_is_done_and_written_down() {
     assert!(in_doubt(&state(&store, &ids[4])), "nobody said anything of it");
 
     let audit = store.intents().audit(99).unwrap();
-    let decided: Vec<_> = audit.iter().map(|row| (row.intent.clone(), row.action)).collect();
+    let decided: Vec<_> =
+        audit.iter().map(|row| (row.intent.clone().unwrap(), row.action)).collect();
     use AuditAction::{Confirm, Reject, Resend};
     let expected: Vec<_> = ids.iter().cloned().zip([Confirm, Confirm, Reject, Resend]).collect();
     assert_eq!(decided, expected);

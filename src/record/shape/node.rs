@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 /// The shape of a type. The type itself is node 0.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
 pub(crate) struct Shape {
     pub(super) nodes: Vec<Node>,
 }
@@ -14,6 +15,7 @@ pub(super) type NodeId = u32;
 
 /// One kind of value. Golden files fix the order of the variants: new ones go to the end.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub(super) enum Node {
     Unit,
     Bool,
@@ -65,6 +67,12 @@ impl Shape {
     /// A node, if the shape is whole: one that was read from bytes may point nowhere.
     pub(super) fn node(&self, id: NodeId) -> Option<&Node> {
         self.nodes.get(usize::try_from(id).ok()?)
+    }
+
+    /// Whether it has a beginning, and no part of it points nowhere.
+    pub(crate) fn is_whole(&self) -> bool {
+        let mut parts = self.nodes.iter().flat_map(Node::parts);
+        !self.nodes.is_empty() && parts.all(|part| self.node(part).is_some())
     }
 }
 

@@ -31,6 +31,7 @@ mod t13_clocks;
 mod t14_memory;
 mod t15_hostile;
 mod t16_formats;
+mod t17_savepoints;
 mod t18_endurance;
 mod tally;
 mod task;
@@ -71,6 +72,7 @@ const CLASSES: &[&dyn Class] = &[
     &t14_memory::Memory,
     &t15_hostile::HostileBytes,
     &t16_formats::Formats,
+    &t17_savepoints::Savepoints,
     &t18_endurance::Endurance,
 ];
 
