@@ -127,8 +127,8 @@ pub use exec::{Delivered, Delivery, OnUnknown, Probe, Receiver, Relay, Sent};
 pub use id::{CheckpointId, ExternalId, Fingerprint, IntentId, RunName, Scope, StoreId, Topic};
 pub use ledger::{AuditAction, AuditEntry, Key, SettledBy, Versioned};
 pub use ops::{
-    DamagedRow, Quarantine, Quarantined, Repair, RepairOptions, TableCheck, Verification, repair,
-    verify,
+    CutShort, DamagedRow, Imported, Json, Phases, Quarantine, Quarantined, Registry, RegistryState,
+    Repair, RepairOptions, RunFolder, TableCheck, TaskGraph, Verification, repair, verify,
 };
 pub use position::Position;
 pub use record::Codec;

@@ -37,6 +37,7 @@ mod newer;
 mod ops;
 mod place;
 mod relay;
+mod replaced;
 mod rescued;
 mod retention;
 mod schemas;
