@@ -96,6 +96,8 @@
 //!   whose type is not known.
 //! - [`Checkpoints`]: states that are kept, named by what they hold. [`Tx::checkpoint`] and
 //!   [`Run::autosave`] save them, [`Retention`] says how many stay.
+//! - [`RunFolder`], [`TaskGraph`], [`Phases`] and [`Registry`]: the files that a store replaces, read and
+//!   given back.
 //! - [`Options`]: what a commit costs and survives.
 //! - [`ErrorKind`]: what each error asks you to do.
 
@@ -157,3 +159,7 @@ struct LookAtAState;
 #[cfg(doctest)]
 #[doc = include_str!("../docs/guide/checkpoints.md")]
 struct GuideToCheckpoints;
+
+#[cfg(doctest)]
+#[doc = include_str!("../docs/guide/move-from-the-old-files.md")]
+struct MoveFromTheOldFiles;

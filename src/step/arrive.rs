@@ -299,7 +299,7 @@ pub(crate) fn keys_of_run(rows: &Snapshot, run: &RunName) -> Result<Vec<Vec<u8>>
         }
         match read.last() {
             Some((last, _)) if read.len() == READ_AT_ONCE => {
-                from = [last.as_slice(), &[0]].concat()
+                from = [last.as_slice(), &[0]].concat();
             }
             _ => return Ok(keys),
         }

@@ -7,6 +7,7 @@ mod registry;
 mod run_folder;
 
 use std::fs;
+use std::io::{Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -45,9 +46,13 @@ pub fn says(error: &Error, parts: &[&str]) {
 /// refused.
 pub fn damaged_everywhere(sample: &[u8], name: &str, read: impl Fn(&Path) -> Result<()>) -> usize {
     let (_folder, path) = file(name, sample);
+    // Written over in place: a file that is made anew is flushed by some file systems.
+    let mut on_disk = fs::File::options().write(true).open(&path).unwrap();
     let mut refused = 0;
     let mut try_with = |bytes: &[u8]| {
-        fs::write(&path, bytes).unwrap();
+        on_disk.seek(SeekFrom::Start(0)).unwrap();
+        on_disk.write_all(bytes).unwrap();
+        on_disk.set_len(bytes.len() as u64).unwrap();
         if let Err(error) = read(&path) {
             let kinds = [ErrorKind::Damaged, ErrorKind::TooNew];
             assert!(kinds.contains(&error.kind()), "{:?}: {error}", error.kind());

@@ -1,12 +1,9 @@
 //! JSON as the replaced programs wrote it: the fields in their order, each number with the digits it
 //! had in the file. Such a file has to be given back as it was, and a hash of it proven.
 
-use std::fmt;
-use std::str::FromStr;
+use std::fmt::{self, Write};
 
 use super::number::{as_python, is_number};
-use super::parse::parse;
-use crate::error::{Error, Result};
 
 /// The most levels of lists and objects inside one another.
 pub(super) const LEVELS_MAX: usize = 100;
@@ -134,7 +131,8 @@ impl Json {
             Self::Object(fields) => {
                 let mut names: Vec<&str> = fields.iter().map(|(name, _)| name.as_str()).collect();
                 names.sort_unstable();
-                if let Some([name, _]) = names.array_windows().find(|[one, two]| one == two) {
+                if let Some([name, ..]) = names.windows(2).find(|pair| pair.first() == pair.last())
+                {
                     return Err(format!("an object in it has two fields `{name}`"));
                 }
                 fields.iter().try_for_each(|(_, value)| value.check(level + 1))
@@ -171,17 +169,6 @@ impl From<i64> for Json {
 impl From<bool> for Json {
     fn from(is: bool) -> Self {
         Self::Bool(is)
-    }
-}
-
-impl FromStr for Json {
-    type Err = Error;
-
-    /// # Errors
-    /// `Invalid` for what is no JSON, an object with two fields of one name, and more than 100 levels;
-    /// the message has the byte and the field.
-    fn from_str(text: &str) -> Result<Self> {
-        parse(text.as_bytes(), None).map_err(|fault| Error::invalid(fault.to_string()))
     }
 }
 
@@ -308,7 +295,7 @@ impl Layout {
                 '\u{c}' => out.push_str("\\f"),
                 c if c < ' ' || (self.ascii && c > '~') => {
                     for unit in c.encode_utf16(&mut [0; 2]) {
-                        out.push_str(&format!("\\u{unit:04x}"));
+                        let _ = write!(out, "\\u{unit:04x}");
                     }
                 }
                 c => out.push(c),

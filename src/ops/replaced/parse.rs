@@ -1,12 +1,14 @@
 //! Reads JSON, and says of what is wrong where it stands: the byte and the field. The only place that
-//! does. serde_json gives a line and a column for what is no JSON, and neither for what is not of the
+//! does. `serde_json` gives a line and a column for what is no JSON, and neither for what is not of the
 //! type it should be; it takes no `NaN`, and keeps neither the order of fields nor a number's digits.
 
 use std::collections::HashSet;
 use std::fmt;
+use std::str::FromStr;
 
 use super::json::{Json, LEVELS_MAX};
 use super::number::number_len;
+use crate::error::{Error, Result};
 
 /// The way to a value: names of fields, and numbers in lists.
 pub(super) type Path = Vec<Part>;
@@ -73,6 +75,17 @@ pub(super) fn parse(bytes: &[u8], until: Option<&[Part]>) -> Result<Json, Fault>
         return Err(parser.fault("something stands behind the end"));
     }
     Ok(json)
+}
+
+impl FromStr for Json {
+    type Err = Error;
+
+    /// # Errors
+    /// `Invalid` for what is no JSON, an object with two fields of one name, and more than 100 levels;
+    /// the message has the byte and the field.
+    fn from_str(text: &str) -> Result<Self> {
+        parse(text.as_bytes(), None).map_err(|fault| Error::invalid(fault.to_string()))
+    }
 }
 
 /// Where the value of this path begins.

@@ -149,7 +149,7 @@ fn hashes(json: &Json) -> [String; 2] {
     let content = Json::Object(fields.cloned().collect());
     [Layout::CANONICAL, Layout::CANONICAL_UTF8].map(|layout| {
         let hash = Sha256::digest(layout.write(&content));
-        hash.iter().map(|byte| format!("{byte:02x}")).collect()
+        hash.iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"))
     })
 }
 

@@ -126,7 +126,7 @@ fn take(value: Value, count: &mut Count, beside: &mut Beside) -> Option<Json> {
     })
 }
 
-/// Some other crate may have asked serde_json to keep the order of maps.
+/// Some other crate may have asked `serde_json` to keep the order of maps.
 fn sorted(fields: Map<String, Value>) -> Vec<(String, Value)> {
     let mut fields: Vec<_> = fields.into_iter().collect();
     fields.sort_by(|(one, _), (other, _)| one.cmp(other));

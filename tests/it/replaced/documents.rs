@@ -62,7 +62,9 @@ fn the_sample_of_a_graph_is_a_run_and_comes_back() {
 }
 
 fn says_json(json: &str, parts: &[&str]) {
-    parts.iter().for_each(|part| assert!(json.contains(part), "{part} is not in {json}"));
+    for part in parts {
+        assert!(json.contains(part), "{part} is not in {json}");
+    }
 }
 
 #[test]

@@ -218,7 +218,11 @@ fn a_run_that_has_gone_on_is_not_set_back() {
     let store = Store::in_memory().unwrap();
     Registry::read(source.path()).unwrap().import(&store, "").unwrap();
     let mut run = store.run::<RegistryState>("momentum").unwrap();
-    run.step("bar", 0, |tx| Ok(tx.state.json_mut().set("mine", true.into()))).unwrap();
+    run.step("bar", 0, |tx| {
+        tx.state.json_mut().set("mine", true.into());
+        Ok(())
+    })
+    .unwrap();
     drop(run);
     // All of it is there: nothing to do, and nothing is done.
     let before = store.newest_commit().unwrap();
