@@ -305,3 +305,22 @@ pub(crate) fn keys_of_run(rows: &Snapshot, run: &RunName) -> Result<Vec<Vec<u8>>
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::encode;
+
+    #[test]
+    fn the_bytes_of_a_note_stay_what_they_are() {
+        let brought = Brought {
+            content: Fingerprint::of_bytes(b"x"),
+            position: Position::Index(6),
+            steps: 300,
+            beside: "b".into(),
+        };
+        let hash = blake3::hash(b"x");
+        let wanted = [&hash.as_bytes()[..16], &[1, 6, 251, 44, 1, 1, b'b']].concat();
+        assert_eq!(encode(&brought).unwrap(), wanted);
+    }
+}

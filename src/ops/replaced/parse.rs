@@ -273,10 +273,23 @@ fn unit(text: &str) -> Option<u16> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn fault(text: &str) -> (usize, String) {
         let fault = parse(text.as_bytes(), None).unwrap_err();
         (fault.byte, Shown(&fault.path).to_string())
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_the_reader_panic(
+            bytes in prop::collection::vec(prop::sample::select(&b"{}[]\",:\\u0dc-eE.1NaInfity\xc3\xa9 \n"[..]), 0..60)
+        ) {
+            match parse(&bytes, None) {
+                Ok(json) => prop_assert!(json.to_string().parse::<Json>().unwrap() == json),
+                Err(fault) => prop_assert!(fault.byte <= bytes.len()),
+            }
+        }
     }
 
     #[test]

@@ -90,7 +90,9 @@ pub(super) fn write_new(path: &Path, text: &str) -> Result<()> {
     let mut aside = path.as_os_str().to_owned();
     aside.push(".writing");
     let aside = PathBuf::from(aside);
-    let written = private(OpenOptions::new().write(true).create(true).truncate(true))
+    // Left by a crash, or a link that somebody put there: nothing is written through it.
+    let _ = fs::remove_file(&aside);
+    let written = private(OpenOptions::new().write(true).create_new(true))
         .open(&aside)
         .and_then(|mut file| {
             file.write_all(text.as_bytes())?;

@@ -157,6 +157,7 @@ fn every_legal_graph_is_read_and_comes_back_with_every_digit() {
             r#", "text": "\u00e9\ud83d\ude00 é \u0000 \u007f \/ \b\f\n\r\t \" \\", "": [[], {}, [null]]"#,
         ),
         format!("\u{feff}{}\r\n\r\n", graph("").replace(", ", ",\r\n\t")),
+        graph(&format!(r#", "deep": {}1{}"#, "[".repeat(98), "]".repeat(98))),
         graph("").replace(r#"["a"]"#, "null").replace(r#"[{"id": "b"}]"#, "null"),
         graph("").replace(
             r#"{"id": "b"}"#,

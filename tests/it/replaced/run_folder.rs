@@ -3,7 +3,9 @@
 use std::fs;
 use std::path::Path;
 
-use milepost::{Done, ErrorKind, Limits, Options, Position, Result, RunFolder, Store, Versioned};
+use milepost::{
+    Done, ErrorKind, Key, Limits, Options, Position, Result, RunFolder, Store, Versioned,
+};
 use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 
@@ -339,6 +341,9 @@ fn a_repeat_answers_with_the_outcome_that_was_given_and_no_other_type() {
     let mut run = store.run::<Counter>("run").unwrap();
     let done = run.step("a", 7, |_| Ok(Fill::At(1.0))).unwrap();
     assert_eq!(done, Done::Duplicate(Fill::Unknown));
+    // The file does not say what was asked for: no request is another one.
+    let asked = Key::new("a").request(&("SPY", 12)).unwrap();
+    assert!(!run.step(asked, 7, |_| Ok(Fill::At(1.0))).unwrap().is_fresh());
     let other: Result<Done<(u64, u64)>> = run.step("a", 7, |_| unreachable!());
     assert_eq!(kind(other), ErrorKind::SchemaMismatch);
     assert!(run.step("b", 7, |_| Ok(Fill::At(1.0))).unwrap().is_fresh());
