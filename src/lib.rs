@@ -98,6 +98,8 @@
 //!   [`Run::autosave`] save them, [`Retention`] says how many stay.
 //! - [`Checkpoints::export`] and [`Store::import_savepoint`]: a state in a file of its own.
 //!   [`Store::reconcile`]: what comes after setting a store back.
+//! - [`RunFolder`], [`TaskGraph`], [`Phases`] and [`Registry`]: the files that a store replaces, read and
+//!   given back.
 //! - [`Options`]: what a commit costs and survives.
 //! - [`ErrorKind`]: what each error asks you to do.
 
@@ -129,8 +131,9 @@ pub use exec::{Delivered, Delivery, OnUnknown, Probe, Receiver, Relay, Sent};
 pub use id::{CheckpointId, ExternalId, Fingerprint, IntentId, RunName, Scope, StoreId, Topic};
 pub use ledger::{AuditAction, AuditEntry, Key, SettledBy, Versioned};
 pub use ops::{
-    DamagedRow, ImportedSavepoint, Quarantine, Quarantined, Repair, RepairOptions,
-    SavepointOptions, TableCheck, Verification, repair, verify,
+    CutShort, DamagedRow, Imported, ImportedSavepoint, Json, Phases, Quarantine, Quarantined,
+    Registry, RegistryState, Repair, RepairOptions, RunFolder, SavepointOptions, TableCheck,
+    TaskGraph, Verification, repair, verify,
 };
 pub use position::Position;
 pub use record::Codec;
@@ -164,3 +167,7 @@ struct GuideToCheckpoints;
 #[cfg(doctest)]
 #[doc = include_str!("../docs/guide/savepoints.md")]
 struct GuideToSavepoints;
+
+#[cfg(doctest)]
+#[doc = include_str!("../docs/guide/move-from-the-old-files.md")]
+struct MoveFromTheOldFiles;

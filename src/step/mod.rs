@@ -1,5 +1,6 @@
 //! Steps, claims and intents: where the facts of the ledger meet, and are committed together.
 
+mod arrive;
 mod checkpoints;
 mod claim;
 mod content;
@@ -42,6 +43,10 @@ pub use run::Run;
 pub use saves::Autosave;
 pub use tx::Tx;
 
+pub(crate) use arrive::{
+    Arrival, bring_checkpoint, bring_key, bring_run, keys_of_run, outcome_to_bring, run_now,
+    state_now,
+};
 pub(crate) use content::{bytes_in as chunk_bytes, distinct};
 pub(crate) use history::{proven as proven_state, put_back as put_back_checkpoint};
 pub(crate) use intents::{

@@ -42,6 +42,7 @@ pub(crate) use head::{META_UNCLEAN, Unclean, unclean_key};
 pub(crate) use held::{Hold, HoldKind};
 pub(crate) use inspect::Inspection;
 pub(crate) use integrity::Sum;
+pub(crate) use place::{private, sync_folder_of};
 pub(crate) use plan::Plan;
 pub(crate) use rebuild::{Highest, Rebuild, rebuild};
 

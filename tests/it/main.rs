@@ -45,6 +45,7 @@ mod newer;
 mod ops;
 mod place;
 mod relay;
+mod replaced;
 mod reproduce;
 mod rescued;
 mod retention;

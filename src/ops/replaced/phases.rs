@@ -1,0 +1,149 @@
+//! The checkpoint of a pipeline of phases.
+
+use std::fmt;
+use std::path::Path;
+
+use super::check::{At, Found, Wrong};
+use super::document::{self, document};
+use super::imported::Imported;
+use super::json::{Json, Layout};
+use super::source::write_new;
+use crate::error::{Error, Result};
+use crate::id::RunName;
+use crate::ledger::Versioned;
+use crate::record::Codec;
+use crate::step::state_now;
+use crate::store::Store;
+
+/// The statuses that are known; others are kept as they are, and remarked on.
+const STATUSES: [&str; 6] = ["pending", "running", "in_progress", "completed", "failed", "skipped"];
+
+document! {
+    /// The checkpoint of a pipeline of phases, as in `checkpoint_<test id>.json`: of each phase its
+    /// status, times, retries and error, and whatever else it returned.
+    ///
+    /// It is a state like any other: a run holds it, [`Migrations`](crate::Migrations) make a type of
+    /// yours of it. Fields that are not known here are kept, and given back in their place.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let (old, new) = (dir.path().join("checkpoint_1.json"), dir.path().join("new.json"));
+    /// # std::fs::write(&old, r#"{"test_id": "1", "phases": {"plan": {"status": "completed",
+    /// #     "cost": 0.62}}}"#).unwrap();
+    /// use milepost::{Phases, Store};
+    /// let store = Store::in_memory()?;
+    /// Phases::read(&old)?.import(&store, "pipeline-1")?;
+    /// let run = store.run::<Phases>("pipeline-1")?;
+    /// assert_eq!(run.state().status("plan"), Some("completed"));
+    /// Phases::of_run(&store, "pipeline-1")?.write(&new)?;
+    /// # Ok::<(), milepost::Error>(())
+    /// ```
+    Phases, "milepost.phases", check
+}
+
+impl Phases {
+    /// Reads a file that the old program wrote. The file is not changed, whatever is in it.
+    ///
+    /// # Errors
+    /// `Damaged` if it is not what that program writes, with file, byte and field;
+    /// `NotFound`; `Invalid` for what is no regular file; `LimitExceeded` over 64 MiB; `Io`.
+    pub fn read(path: impl AsRef<Path>) -> Result<Self> {
+        document::read(path.as_ref(), check).map(Self)
+    }
+
+    /// Writes it down as the state of a run; all of it is durable when it returns. Doing that again
+    /// changes nothing. Steps are the phases that are completed or skipped.
+    ///
+    /// # Errors
+    /// `Conflict` if a run of that name has gone on since, was imported from something else, or is
+    /// open; `Invalid` for a bad name, or a document that is none; those of a commit.
+    pub fn import(&self, store: &Store, run: &str) -> Result<Imported> {
+        let found = document::validate(&self.0, check).map_err(Error::invalid)?;
+        document::import(store, run, self, found)
+    }
+
+    /// Writes a new file for the old program; it is durable when this returns.
+    ///
+    /// # Errors
+    /// `Conflict` if something stands at the path; `Invalid` for a document that the old program could
+    /// not read; `Io`, `NoSpace` or `NotFound`.
+    pub fn write(&self, path: impl AsRef<Path>) -> Result<()> {
+        document::validate(&self.0, check).map_err(Error::invalid)?;
+        write_new(path.as_ref(), &(Layout::FILE.write(&self.0) + "\n"))
+    }
+
+    /// Which work the phases are of.
+    #[must_use]
+    pub fn test_id(&self) -> &str {
+        self.0.get("test_id").and_then(Json::as_text).unwrap_or_default()
+    }
+
+    /// The phases in their order, with all that is known of each.
+    #[must_use]
+    pub fn phases(&self) -> &[(String, Json)] {
+        self.0.get("phases").map_or(&[], Json::fields)
+    }
+
+    /// The status of a phase, in the old program's word.
+    #[must_use]
+    pub fn status(&self, phase: &str) -> Option<&str> {
+        self.0.get("phases")?.get(phase)?.get("status")?.as_text()
+    }
+
+    /// The first phase that is neither completed nor skipped: where the work goes on.
+    #[must_use]
+    pub fn next(&self) -> Option<&str> {
+        let is_done = |phase: &Json| phase.get("status").is_some_and(is_done);
+        self.phases().iter().find(|(_, phase)| !is_done(phase)).map(|(name, _)| name.as_str())
+    }
+}
+
+impl Default for Phases {
+    /// No phase.
+    fn default() -> Self {
+        let mut fields = vec![("test_id".to_owned(), "".into())];
+        fields.push(("phases".to_owned(), Json::Object(Vec::new())));
+        Self(Json::Object(fields))
+    }
+}
+
+fn is_done(status: &Json) -> bool {
+    matches!(status.as_text(), Some("completed" | "skipped"))
+}
+
+fn check(json: &Json) -> Result<Found, Wrong> {
+    let root = At::root(json);
+    root.fields()?;
+    root.need("test_id")?.text()?;
+    root.each(&["test_name", "current_phase", "user_request"], At::text)?;
+    root.each(&["started_at", "last_updated_at"], At::time)?;
+    root.each(&["total_duration_seconds"], At::number)?;
+    root.each(&["total_retries"], At::count)?;
+    let mut found = Found::default();
+    let phases = root.need("phases")?.fields()?;
+    for (name, phase) in &phases {
+        phase.fields()?;
+        let status = phase.need("status")?;
+        let word = status.name()?;
+        phase.each(&["phase_name"], At::text)?;
+        phase.each(&["started_at", "completed_at"], At::time)?;
+        phase.each(&["duration_seconds"], At::number)?;
+        phase.each(&["retry_count"], At::count)?;
+        found.steps += u64::from(is_done(status.json));
+        if !STATUSES.contains(&word) {
+            found.remarks.push(format!("the phase `{name}` has the unknown status `{word}`"));
+        }
+        let own = phase.field("phase_name");
+        if let Some(own) = own.as_ref().and_then(|own| own.json.as_text()).filter(|own| own != name)
+        {
+            found.remarks.push(format!("the phase `{name}` calls itself `{own}`"));
+        }
+    }
+    let current = root.field("current_phase");
+    if let Some(current) = current.as_ref().and_then(|current| current.json.as_text())
+        && !phases.iter().any(|(name, _)| *name == current)
+    {
+        found.remarks.push(format!("the current phase `{current}` is not among the phases"));
+    }
+    Ok(found)
+}

@@ -1,0 +1,326 @@
+//! Runs that come from elsewhere: what another program had done is written down as if steps of ours
+//! had, in one commit. A note beside the run says what was brought, so that the same is not brought
+//! twice, and a run that has gone on is not set back.
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::history::{Moment, newest, save};
+use super::labels::Labels;
+use super::migrations::Migrations;
+use super::run::refuse_quarantined;
+use super::schema::{read_as, schema_for, schema_of};
+use super::state::{self, Stored};
+use super::tx::{check_key, row_value, store_value};
+use super::valid::write_valid;
+use crate::clock::Timestamp;
+use crate::error::{Error, ErrorKind, Result};
+use crate::id::{Fingerprint, RunName};
+use crate::ledger::{
+    CheckpointRecord, CheckpointRow, KeyRecord, KeyState, RowRecord, RunRecord, TypeVersion,
+    Versioned, row_key, run_key, step_key,
+};
+use crate::position::Position;
+use crate::record::{Payload, unnamed};
+use crate::store::{Plan, Read, Snapshot, Store, Table};
+
+/// The row in which a run keeps what was brought: one of the user's own, so nobody else needs to know
+/// of it.
+const NOTE: &[u8] = b"milepost/arrived";
+/// How many rows are read at once.
+const READ_AT_ONCE: usize = 4_096;
+
+/// A run as it comes.
+pub(crate) struct Arrival<'a> {
+    pub(crate) run: &'a RunName,
+    pub(crate) position: Position,
+    pub(crate) steps: u64,
+    /// All that is brought beside the state, in bytes.
+    pub(crate) content: &'a [u8],
+    /// What the source has, and a run has no place for.
+    pub(crate) beside: String,
+}
+
+/// How a run was left by what was brought.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Brought {
+    content: Fingerprint,
+    position: Position,
+    steps: u64,
+    pub(crate) beside: String,
+}
+
+impl Brought {
+    /// Whether the run has made no step since.
+    pub(crate) fn is_untouched(&self, run: &RunRecord) -> bool {
+        self.position == run.position && self.steps == run.steps
+    }
+}
+
+/// Plans a run with this state; `false` if the same was brought before, and nothing is planned then.
+///
+/// # Errors
+/// `Conflict` if there is a run of that name which has gone on since, had another content, or was not
+/// brought at all and has made a step; `Damaged` if it is in quarantine; those of writing a state.
+pub(crate) fn bring_run<S>(plan: &mut Plan<'_>, arrival: Arrival<'_>, state: &S) -> Result<bool>
+where
+    S: Versioned + Serialize + DeserializeOwned + 'static,
+{
+    let payload = write_valid(plan, state, 0)?;
+    let parts = [S::NAME.as_bytes(), &[0], payload.bytes(), &[0], arrival.content];
+    let content = Fingerprint::of_bytes(&parts.concat());
+    let Arrival { run, position, steps, beside, .. } = arrival;
+    let before = plan.record::<RunRecord>(&run_key(run))?;
+    if let (Some(record), Some(brought)) = (&before, brought_to(plan, run)?) {
+        refuse_gone_on(run, record, &brought)?;
+        if brought.content == content {
+            return Ok(false);
+        }
+        return Err(conflict(
+            run,
+            "was imported before, from a source that was not the same, or with another state",
+        ));
+    }
+    refuse_stranger(run, before.as_ref())?;
+    let brought = Brought { content, position, steps, beside };
+    put_run::<S>(plan, run, before, payload, &brought)?;
+    Ok(true)
+}
+
+/// Plans a checkpoint that was made elsewhere, as one more step of the run: pinned, because whoever
+/// kept it had no retention. If `order` is behind what was brought before, the run's state becomes
+/// this one.
+///
+/// # Errors
+/// `Conflict` if the run has gone on since the last one, or was not brought and has made a step; those
+/// of writing a state and of labels.
+pub(crate) fn bring_checkpoint<S>(
+    plan: &mut Plan<'_>,
+    run: &RunName,
+    state: &S,
+    (labels, at): (&Labels, Option<Timestamp>),
+    order: String,
+) -> Result<()>
+where
+    S: Versioned + Serialize + DeserializeOwned + 'static,
+{
+    labels.check()?;
+    let payload = write_valid(plan, state, 0)?;
+    let before = plan.record::<RunRecord>(&run_key(run))?;
+    let brought = brought_to(plan, run)?;
+    match (&before, &brought) {
+        (Some(record), Some(brought)) => refuse_gone_on(run, record, brought)?,
+        _ => refuse_stranger(run, before.as_ref())?,
+    }
+    let last = before.as_ref().and(brought);
+    let steps = last.as_ref().map_or(1, |last| last.steps.saturating_add(1));
+    let is_newest = last.as_ref().is_none_or(|last| order >= last.beside);
+    let now = Brought {
+        content: Fingerprint::of_bytes(payload.bytes()),
+        position: Position::Start,
+        steps,
+        beside: if is_newest { order } else { last.map_or(order, |last| last.beside) },
+    };
+    let newer = match &before {
+        Some(record) if !is_newest => Some(state::read(plan, record.state.clone(), run)?),
+        _ => None,
+    };
+    // The checkpoint is taken of the run's own state: an older one is the run's for a moment.
+    let (schema, stored) = put_run::<S>(plan, run, before, payload, &now)?;
+    let moment =
+        Moment { run, schema, position: &Position::Start, steps, labels, automatic: false };
+    let id = save(plan, &moment, &stored)?;
+    if let Some((place, record)) = newest(plan, run)?.filter(|(_, record)| record.id == id) {
+        let at = at.unwrap_or(record.at).min(record.at);
+        let (identifying, labels) = (labels.identifying.clone(), labels.beside.clone());
+        let record = CheckpointRow::Checkpoint(Box::new(CheckpointRecord {
+            at,
+            pinned: true,
+            identifying,
+            labels,
+            ..record
+        }));
+        plan.put(&place.key(), &record)?;
+    }
+    let Some(newer) = newer else { return Ok(()) };
+    let record = plan.record::<RunRecord>(&run_key(run))?;
+    put_run::<S>(plan, run, record, newer.whole().clone(), &now).map(drop)
+}
+
+fn put_run<S>(
+    plan: &mut Plan<'_>,
+    run: &RunName,
+    before: Option<RunRecord>,
+    payload: Payload,
+    brought: &Brought,
+) -> Result<(u32, Stored)>
+where
+    S: Versioned + Serialize + DeserializeOwned + 'static,
+{
+    if before.is_none() {
+        refuse_quarantined(plan, run)?;
+    }
+    let created = before.as_ref().map_or(plan.now(), |record| record.created);
+    let large = match before {
+        Some(record) => state::read(plan, record.state, run)?.large,
+        None => None,
+    };
+    let stored = state::write(plan, large.as_deref(), payload)?;
+    let schema = schema_for(plan, &TypeVersion::of::<S>())?;
+    let record = RunRecord {
+        position: brought.position.clone(),
+        steps: brought.steps,
+        schema,
+        state: stored.row.clone(),
+        epoch: plan.epoch(),
+        recovery_attempts: 0,
+        created,
+        changed: plan.now(),
+    };
+    plan.put(&run_key(run), &record)?;
+    let note = RowRecord::Value(store_value(plan, brought)?);
+    plan.put(&row_key(run, NOTE), &note)?;
+    Ok((schema, stored))
+}
+
+fn brought_to(rows: &impl Read, run: &RunName) -> Result<Option<Brought>> {
+    let key = row_key(run, NOTE);
+    rows.record::<RowRecord>(&key)?.map(|row| row_value(&row, &key)).transpose()
+}
+
+fn refuse_gone_on(run: &RunName, record: &RunRecord, brought: &Brought) -> Result<()> {
+    if brought.is_untouched(record) {
+        return Ok(());
+    }
+    Err(conflict(
+        run,
+        &format!(
+            "has gone on since it was imported: it was at {} after {} steps, and is at {} after {}",
+            brought.position, brought.steps, record.position, record.steps
+        ),
+    ))
+}
+
+/// A run that nobody brought may be there, if it has not begun.
+fn refuse_stranger(run: &RunName, record: Option<&RunRecord>) -> Result<()> {
+    match record {
+        Some(record) if record.steps > 0 || record.position != Position::Start => {
+            Err(conflict(run, "is there already, and was not imported"))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn conflict(run: &RunName, why: &str) -> Error {
+    Error::new(
+        ErrorKind::Conflict,
+        format!("the run \"{run}\" {why}. Nothing was written: import into another run, or store"),
+    )
+}
+
+/// An outcome as it is kept with a key.
+///
+/// # Errors
+/// `Invalid` for one that cannot be stored, `LimitExceeded` for one that is too large.
+pub(crate) fn outcome_to_bring<R: Serialize + DeserializeOwned>(
+    plan: &Plan<'_>,
+    outcome: &R,
+) -> Result<Payload> {
+    store_value(plan, outcome)
+}
+
+/// Plans a key of the run as one that was seen, and never expires. One that is there stays as it is.
+///
+/// # Errors
+/// `Invalid` or `LimitExceeded` for a bad key.
+pub(crate) fn bring_key(
+    plan: &mut Plan<'_>,
+    run: &RunName,
+    key: &[u8],
+    outcome: Payload,
+) -> Result<()> {
+    check_key(plan, key)?;
+    let row = step_key(run, key);
+    if plan.get(Table::Keys, &row)?.is_some() {
+        return Ok(());
+    }
+    let record = KeyRecord {
+        state: KeyState::Done { outcome },
+        fingerprint: None,
+        epoch: plan.epoch(),
+        changed: plan.now(),
+        ttl_ms: None,
+        deadline: None,
+    };
+    plan.put_aside(&row, &record)
+}
+
+/// A run as it is durable now, and what was brought to it.
+///
+/// # Errors
+/// `NotFound`; `Damaged` if a record is.
+pub(crate) fn run_now(rows: &Snapshot, run: &RunName) -> Result<(RunRecord, Option<Brought>)> {
+    let record = rows.record::<RunRecord>(&run_key(run))?.ok_or_else(|| {
+        Error::new(ErrorKind::NotFound, format!("there is no run \"{run}\" in this store"))
+    })?;
+    Ok((record, brought_to(rows, run)?))
+}
+
+/// The state of a run as it is durable now.
+///
+/// # Errors
+/// `NotFound`; `SchemaMismatch` or `TooNew` if it is not of this type; `Damaged`; `Poisoned`.
+pub(crate) fn state_now<S>(store: &Store, run: &RunName) -> Result<S>
+where
+    S: Versioned + Serialize + DeserializeOwned + 'static,
+{
+    let rows = store.read()?;
+    let (record, _) = run_now(&rows, run)?;
+    let schema = schema_of(&*rows, record.schema)?;
+    let stored = state::read(&*rows, record.state, run)?;
+    read_as(&schema, stored.whole(), &Migrations::new())
+        .map(|(state, _)| state)
+        .map_err(|error| error.context(format!("the state of the run \"{run}\"")))
+}
+
+/// Every key that a run has seen, in the order of their bytes.
+///
+/// # Errors
+/// `Damaged` if the record of one is: it would be missing.
+pub(crate) fn keys_of_run(rows: &Snapshot, run: &RunName) -> Result<Vec<Vec<u8>>> {
+    let prefix = step_key(run, &[]);
+    let mut keys = Vec::new();
+    let mut from = Vec::new();
+    loop {
+        let read = rows.scan(Table::Keys, &prefix, &from, READ_AT_ONCE)?;
+        for (row, bytes) in &read {
+            rows.parse::<KeyRecord>(row, bytes)?;
+            keys.extend(unnamed(row, 2).map(|(_, key)| key.to_vec()));
+        }
+        match read.last() {
+            Some((last, _)) if read.len() == READ_AT_ONCE => {
+                from = [last.as_slice(), &[0]].concat();
+            }
+            _ => return Ok(keys),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::encode;
+
+    #[test]
+    fn the_bytes_of_a_note_stay_what_they_are() {
+        let brought = Brought {
+            content: Fingerprint::of_bytes(b"x"),
+            position: Position::Index(6),
+            steps: 300,
+            beside: "b".into(),
+        };
+        let hash = blake3::hash(b"x");
+        let wanted = [&hash.as_bytes()[..16], &[1, 6, 251, 44, 1, 1, b'b']].concat();
+        assert_eq!(encode(&brought).unwrap(), wanted);
+    }
+}
