@@ -102,12 +102,7 @@ impl References {
 }
 
 /// The chunks that a row lists.
-pub(super) fn listed_in(
-    rows: &impl Read,
-    table: Table,
-    key: &[u8],
-    bytes: &[u8],
-) -> HashSet<ChunkId> {
+pub(super) fn listed_in(rows: &impl Read, table: Table, key: &[u8], bytes: &[u8]) -> Vec<ChunkId> {
     let list = match table {
         Table::Runs => {
             rows.parse::<RunRecord>(key, bytes).ok().and_then(|run| chunks_of(&run.state))

@@ -224,7 +224,8 @@ impl Work<'_> {
             Some(Fault::Newer(why)) => return Err(too_new(&why)),
             None => {}
         }
-        let lost = listed_in(rows, table, key, bytes).difference(&self.chunks).count();
+        let lost = listed_in(rows, table, key, bytes);
+        let lost = lost.iter().filter(|id| !self.chunks.contains(id)).count();
         if lost > 0 {
             let reason = format!("{lost} chunks of its state are missing or damaged");
             return self.quarantine(table, key, bytes, reason);

@@ -127,8 +127,15 @@ where
     };
     // The checkpoint is taken of the run's own state: an older one is the run's for a moment.
     let (schema, stored) = put_run::<S>(plan, run, before, payload, &now)?;
-    let moment =
-        Moment { run, schema, position: &Position::Start, steps, labels, automatic: false };
+    let moment = Moment {
+        run,
+        schema,
+        position: &Position::Start,
+        steps,
+        labels,
+        at: None,
+        automatic: false,
+    };
     let id = save(plan, &moment, &stored)?;
     if let Some((place, record)) = newest(plan, run)?.filter(|(_, record)| record.id == id) {
         let at = at.unwrap_or(record.at).min(record.at);

@@ -1,12 +1,12 @@
 //! The checkpoints of a store: what is done with them outside of steps.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::fmt;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::content::{refer, referrers};
+use super::content::{distinct, refer, referrers};
 use super::diff::{CheckpointDiff, Opened, diff_of};
 use super::history::{Moment, Removal, history_of, newest, proven, record_at, save};
 use super::inspect::shown;
@@ -330,8 +330,7 @@ impl Checkpoints {
             if let Kept::Chunks(list) = &due.record.state
                 && let Some(list) = ChunkList::from_bytes(&list.0)
             {
-                let distinct: HashSet<_> = list.chunks.iter().map(|chunk| chunk.id).collect();
-                for id in distinct {
+                for id in distinct(&list.chunks) {
                     let left = match counts.get(&id) {
                         Some(left) => *left,
                         None => referrers(&*rows, id)?,

@@ -26,7 +26,9 @@ pub(super) fn exchange(
             bring(plan, chunk.id, part)?;
         }
     }
-    before.difference(&after).try_for_each(|id| release(plan, *id).map(drop))
+    let mut gone = distinct(old);
+    gone.retain(|id| !after.contains(id));
+    gone.into_iter().try_for_each(|id| release(plan, id).map(drop))
 }
 
 /// One more refers to the chunks of a list that is referred to already.
@@ -39,8 +41,10 @@ pub(super) fn release_all(plan: &mut Plan<'_>, list: &[Chunk]) -> Result<u64> {
     distinct(list).into_iter().try_fold(0, |freed, id| Ok(freed + release(plan, id)?))
 }
 
-pub(crate) fn distinct(list: &[Chunk]) -> HashSet<ChunkId> {
-    list.iter().map(|chunk| chunk.id).collect()
+/// Each chunk of a list once, in its order: the same work for the same list, call for call.
+pub(crate) fn distinct(list: &[Chunk]) -> Vec<ChunkId> {
+    let mut seen = HashSet::with_capacity(list.len());
+    list.iter().map(|chunk| chunk.id).filter(|id| seen.insert(*id)).collect()
 }
 
 fn bring(plan: &mut Plan<'_>, id: ChunkId, bytes: &[u8]) -> Result<()> {

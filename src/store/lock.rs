@@ -199,7 +199,14 @@ fn locked(store: &Path, lock: &Path) -> Error {
     let _ = File::open(lock).and_then(|file| file.take(4096).read_to_string(&mut text));
     let holder = text.lines().filter(|line| !line.starts_with("store "));
     let holder = holder.collect::<Vec<_>>().join(" ");
-    let holder = if holder.is_empty() { "an unknown process".to_owned() } else { holder };
+    let holder = match named_pid(&text) {
+        None => "an unknown process".to_owned(),
+        // Who has it now has only just taken it, or is in another container.
+        Some(pid) if is_gone(pid) => {
+            format!("not by who signed last and is not seen here: {holder}")
+        }
+        Some(_) => holder,
+    };
     Error::new(
         ErrorKind::Locked,
         format!(
@@ -208,6 +215,17 @@ fn locked(store: &Path, lock: &Path) -> Error {
             store.display()
         ),
     )
+}
+
+/// The process that a lock file names.
+fn named_pid(text: &str) -> Option<u32> {
+    text.lines().find_map(|line| line.strip_prefix("pid ")?.parse().ok())
+}
+
+/// Whether there is no such process, where that can be seen.
+fn is_gone(pid: u32) -> bool {
+    let processes = Path::new("/proc");
+    processes.join("self").exists() && !processes.join(pid.to_string()).exists()
 }
 
 fn host() -> String {
