@@ -16,7 +16,7 @@ use super::place::{Place, private};
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::StoreId;
-use crate::seq::{CommitSeq, Epoch};
+use crate::seq::{COUNT_MAX, CommitSeq, Epoch};
 
 #[derive(Debug)]
 pub(super) struct LockFile {
@@ -48,8 +48,11 @@ impl Note {
         let mut words = text.lines().next()?.split(' ');
         let mut after = |name: &str| words.next().filter(|word| *word == name).and(words.next());
         let store = after("store")?.to_owned();
-        let epoch = Epoch::new(after("epoch")?.parse().ok()?);
-        let commit = CommitSeq::new(after("commit")?.parse().ok()?);
+        // Numbers that no store reaches were not written by one: counting on from them would end it.
+        let mut number =
+            |name: &str| after(name)?.parse().ok().filter(|number| *number < COUNT_MAX);
+        let epoch = Epoch::new(number("epoch")?);
+        let commit = CommitSeq::new(number("commit")?);
         Some(Self { store, epoch, commit })
     }
 
