@@ -220,3 +220,29 @@ fn host() -> String {
         .or_else(|| std::env::var("COMPUTERNAME").ok())
         .map_or_else(|| "unknown".to_owned(), |name| name.trim().to_owned())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Against: a note that is cut short when the store is closed, and says nothing then.
+    #[test]
+    fn a_note_is_as_long_as_what_stays_of_the_lock_file() {
+        let store = StoreId::fixed();
+        for (epoch, commit) in [(1, 2), (COUNT_MAX - 1, COUNT_MAX - 1)] {
+            let (epoch, commit) = (Epoch::new(epoch), CommitSeq::new(commit));
+            let text = Note::text(store, epoch, commit);
+            assert_eq!(text.len() as u64, NOTE_BYTES);
+            let note = Note::read(&text).unwrap();
+            assert_eq!(note.reached(store), Some((epoch, commit)));
+        }
+    }
+
+    /// Against: a store that counts on from numbers that somebody else wrote, to where it is refused
+    /// for ever.
+    #[test]
+    fn a_note_with_numbers_that_no_store_reaches_is_none() {
+        let text = Note::text(StoreId::fixed(), Epoch::new(1), CommitSeq::new(COUNT_MAX));
+        assert_eq!(Note::read(&text), None);
+    }
+}
