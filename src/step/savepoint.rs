@@ -160,7 +160,9 @@ impl Import<'_> {
         let retention = store.retention();
         store.commit(|plan| {
             let imported = self.plan(plan)?;
-            sweep(plan, &self.run, retention)?;
+            if matches!(imported, Imported::Set { .. }) {
+                sweep(plan, &self.run, retention)?;
+            }
             Ok(imported)
         })
     }

@@ -16,7 +16,7 @@ use super::place::{Place, private};
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::StoreId;
-use crate::seq::{CommitSeq, Epoch};
+use crate::seq::{COUNT_MAX, CommitSeq, Epoch};
 
 #[derive(Debug)]
 pub(super) struct LockFile {
@@ -48,8 +48,11 @@ impl Note {
         let mut words = text.lines().next()?.split(' ');
         let mut after = |name: &str| words.next().filter(|word| *word == name).and(words.next());
         let store = after("store")?.to_owned();
-        let epoch = Epoch::new(after("epoch")?.parse().ok()?);
-        let commit = CommitSeq::new(after("commit")?.parse().ok()?);
+        // Numbers that no store reaches were not written by one: counting on from them would end it.
+        let mut number =
+            |name: &str| after(name)?.parse().ok().filter(|number| *number < COUNT_MAX);
+        let epoch = Epoch::new(number("epoch")?);
+        let commit = CommitSeq::new(number("commit")?);
         Some(Self { store, epoch, commit })
     }
 
@@ -234,4 +237,30 @@ fn host() -> String {
         .or_else(|| std::env::var("HOSTNAME").ok())
         .or_else(|| std::env::var("COMPUTERNAME").ok())
         .map_or_else(|| "unknown".to_owned(), |name| name.trim().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Against: a note that is cut short when the store is closed, and says nothing then.
+    #[test]
+    fn a_note_is_as_long_as_what_stays_of_the_lock_file() {
+        let store = StoreId::fixed();
+        for (epoch, commit) in [(1, 2), (COUNT_MAX - 1, COUNT_MAX - 1)] {
+            let (epoch, commit) = (Epoch::new(epoch), CommitSeq::new(commit));
+            let text = Note::text(store, epoch, commit);
+            assert_eq!(text.len() as u64, NOTE_BYTES);
+            let note = Note::read(&text).unwrap();
+            assert_eq!(note.reached(store), Some((epoch, commit)));
+        }
+    }
+
+    /// Against: a store that counts on from numbers that somebody else wrote, to where it is refused
+    /// for ever.
+    #[test]
+    fn a_note_with_numbers_that_no_store_reaches_is_none() {
+        let text = Note::text(StoreId::fixed(), Epoch::new(1), CommitSeq::new(COUNT_MAX));
+        assert_eq!(Note::read(&text), None);
+    }
 }

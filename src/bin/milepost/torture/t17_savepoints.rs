@@ -49,12 +49,10 @@ impl Class for Savepoints {
 
     fn prepare(&self, _: &Setting) -> Result<Box<dyn Cases>, String> {
         let sample = Sample::new().map_err(|error| error.to_string())?;
-        let mut plan = Vec::new();
+        let (mut plan, mut bytes) = (Vec::new(), Vec::new());
         for json in [false, true] {
             let len = sample.file(json).len();
-            plan.extend(
-                (0..len).flat_map(|at| Damage::ALL.map(|how| Case::Byte { json, at, how })),
-            );
+            bytes.extend((0..len).flat_map(|at| Damage::ALL.map(|how| (json, at, how))));
             for (call, effect, error) in KINDS {
                 let calls = sample.calls(json, *call).map_err(|error| error.to_string())?;
                 if calls == 0 {
@@ -71,14 +69,12 @@ impl Class for Savepoints {
         for way in Way::ALL {
             plan.extend((0..restored::STEPS).map(|since| Case::Restored { way, since }));
         }
-        Ok(Box::new(Plan { sample, plan }))
+        Ok(Box::new(Plan { sample, plan, bytes }))
     }
 }
 
 #[derive(Debug, Clone, Copy)]
 enum Case {
-    /// A byte of the file is another one.
-    Byte { json: bool, at: usize, how: Damage },
     /// A call of an export fails.
     Export { json: bool, fault: Fault },
     /// From this change of the disk on, an import does nothing.
@@ -101,22 +97,33 @@ impl Damage {
 
 struct Plan {
     sample: Sample,
+    /// Few, and all of them played each time.
     plan: Vec<Case>,
+    /// Of which file, which byte is another one, and how.
+    bytes: Vec<(bool, usize, Damage)>,
 }
 
 impl Cases for Plan {
-    /// All of them; below the floor, a sample. Beyond it, files with several such bytes.
+    /// All of them; below the floor, a sample of the bytes. Beyond it, files with several such bytes.
     fn count(&self, scale: f64) -> u64 {
-        let all = u32::try_from(self.plan.len()).unwrap_or(u32::MAX);
-        scaled(all, scale.min(1.0)) + scaled(10_000, (scale - 1.0).max(0.0))
+        let bytes = u32::try_from(self.bytes.len()).unwrap_or(u32::MAX);
+        let several = scaled(10_000, (scale - 1.0).max(0.0));
+        self.plan.len() as u64 + scaled(bytes, scale.min(1.0)) + several
     }
 
     fn run(&self, nth: u64, scene: &mut Scene) -> Outcome {
-        let is_planned = nth < self.plan.len() as u64;
-        let case = self.plan.get(spread(nth, self.plan.len())).filter(|_| is_planned);
-        in_time(|| match case {
-            Some(case) => self.play(*case, scene).unwrap_or_else(|outcome| outcome),
-            None => self.several(&mut scene.rng),
+        let planned = usize::try_from(nth).ok().and_then(|nth| self.plan.get(nth));
+        let nth = nth.saturating_sub(self.plan.len() as u64);
+        let is_first = nth < self.bytes.len() as u64;
+        let byte = self.bytes.get(spread(nth, self.bytes.len())).filter(|_| is_first);
+        in_time(|| match (planned, byte) {
+            (Some(case), _) => self.play(*case, scene).unwrap_or_else(|outcome| outcome),
+            (None, Some((json, at, how))) => {
+                let mut bytes = self.sample.file(*json).to_vec();
+                damage(&mut bytes, *at, *how, &mut scene.rng);
+                self.read(&bytes)
+            }
+            (None, None) => self.several(&mut scene.rng),
         })
     }
 }
@@ -124,11 +131,6 @@ impl Cases for Plan {
 impl Plan {
     fn play(&self, case: Case, scene: &mut Scene) -> Result<Outcome, Outcome> {
         match case {
-            Case::Byte { json, at, how } => {
-                let mut bytes = self.sample.file(json).to_vec();
-                damage(&mut bytes, at, how, &mut scene.rng);
-                Ok(self.read(&bytes))
-            }
             Case::Export { json, fault } => {
                 let folder = scene.folder().map_err(Outcome::Violation)?;
                 self.export(&folder, json, fault)
@@ -157,7 +159,8 @@ impl Plan {
     /// What is taken must be what was exported: the run is in that state already, so anything else
     /// would be in the way of it.
     fn read(&self, bytes: &[u8]) -> Outcome {
-        match import_savepoint_bytes(self.sample.imported(), bytes, &SavepointOptions::new()) {
+        let store = self.sample.imported();
+        match import_savepoint_bytes(&store, bytes, &SavepointOptions::new()) {
             Ok(done) if !done.changed && done.id == self.sample.id => Outcome::Same,
             Ok(done) => Outcome::Wrong(format!("a damaged file was taken: {done:?}")),
             Err(error) if is_honest(error.kind()) => Outcome::TypedError,

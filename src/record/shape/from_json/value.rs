@@ -180,7 +180,7 @@ impl<'de> Visitor<'de> for Value<'_, '_> {
                 let is_it = |variant: &Variant| variant.name == text && variant.holds.is_none();
                 match variants.iter().position(is_it) {
                     Some(nth) => self.writer.number(nth as u128),
-                    None => Err(E::custom(format_args!("there is no variant {text:?} of its own"))),
+                    None => Err(E::custom("there is no such variant that holds nothing")),
                 }
             }
             _ => Err(unexpected(node, "a text")),

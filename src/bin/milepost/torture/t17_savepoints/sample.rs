@@ -1,6 +1,6 @@
 //! A run with a state of 10 KB, its savepoint in both forms, and a store that has another one.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use milepost::testing::{Call, Fault, export_with_fault, import_savepoint_bytes, savepoint_bytes};
 use milepost::{
@@ -58,8 +58,8 @@ pub(super) struct Sample {
     pub(super) id: CheckpointId,
     binary: Vec<u8>,
     json: Vec<u8>,
-    /// A store in which the savepoint was imported.
-    imported: Store,
+    /// A store in which the savepoint was imported; one case at a time asks it.
+    imported: Mutex<Store>,
     /// The bytes of one in which the run has made fewer steps.
     pub(super) other: Vec<u8>,
 }
@@ -73,6 +73,7 @@ impl Sample {
         let json = savepoint_bytes(&store.checkpoints(), &id, true)?;
         let imported = Store::in_memory()?;
         import_savepoint_bytes(&imported, &binary, &SavepointOptions::new())?;
+        let imported = Mutex::new(imported);
         let (other, disk) = store_after(super::BEFORE)?;
         other.close()?;
         Ok(Self { store, id, binary, json, imported, other: disk.to_bytes() })
@@ -82,8 +83,8 @@ impl Sample {
         if json { &self.json } else { &self.binary }
     }
 
-    pub(super) fn imported(&self) -> &Store {
-        &self.imported
+    pub(super) fn imported(&self) -> MutexGuard<'_, Store> {
+        self.imported.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How many calls of this kind an export makes.
