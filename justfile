@@ -44,9 +44,9 @@ torture minutes="30" *args:
 fuzz seconds="60" *targets:
     fuzz/run {{ seconds }} {{ targets }}
 
-# bugs put into the store on purpose, each of which the torture has to find
-mutants:
-    cargo test --all-features --test mutants -- --ignored --nocapture
+# bugs put into the store on purpose, each of which has to be found; or some of them: `just mutants T9`
+mutants word="":
+    MUTANTS="{{ word }}" cargo test --all-features --test mutants -- --ignored --nocapture
 
 # writes the formatting that `lint` asks for
 fmt:
