@@ -2,6 +2,7 @@
 //! deserialized is held to the same rules as one that is made.
 
 use std::fmt;
+use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, de};
 
@@ -150,6 +151,60 @@ impl fmt::Display for StoreId {
 impl fmt::Debug for StoreId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "StoreId({self})")
+    }
+}
+
+/// Which checkpoint: the BLAKE3 hash of what it holds. The same state of the same schema, at the
+/// same position and under the same identifying labels, has the same id, in whichever store.
+///
+/// As text it is 64 hexadecimal digits; [`Checkpoints::find`](crate::Checkpoints::find) takes its
+/// first few.
+///
+/// ```
+/// let id: milepost::CheckpointId = "ab".repeat(32).parse()?;
+/// assert_eq!(id.to_string(), "ab".repeat(32));
+/// # Ok::<(), milepost::Error>(())
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct CheckpointId([u8; 32]);
+
+impl CheckpointId {
+    pub(crate) const fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    pub(crate) fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl FromStr for CheckpointId {
+    type Err = Error;
+
+    /// # Errors
+    /// `Invalid` for anything but 64 hexadecimal digits.
+    fn from_str(text: &str) -> Result<Self> {
+        let hash = blake3::Hash::from_hex(text).map_err(|_| {
+            Error::invalid(format!(
+                "the id of a checkpoint has 64 hexadecimal digits, this is {} bytes of text: find it \
+                 by its first digits with `find`",
+                text.len()
+            ))
+        })?;
+        Ok(Self(*hash.as_bytes()))
+    }
+}
+
+impl fmt::Display for CheckpointId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for CheckpointId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "CheckpointId({self})")
     }
 }
 

@@ -94,6 +94,8 @@
 //! - [`Store::claim`]: any other call that must not be made twice.
 //! - [`Versioned`] and [`Migrations`]: a state whose type changes. [`Store::inspect_run`]: a state
 //!   whose type is not known.
+//! - [`Checkpoints`]: states that are kept, named by what they hold. [`Tx::checkpoint`] and
+//!   [`Run::autosave`] save them, [`Retention`] says how many stay.
 //! - [`Options`]: what a commit costs and survives.
 //! - [`ErrorKind`]: what each error asks you to do.
 
@@ -101,6 +103,7 @@
 mod clock;
 mod error;
 mod id;
+mod position;
 mod seq;
 
 mod record;
@@ -121,20 +124,22 @@ pub mod testing;
 pub use clock::{Clock, ManualClock, SystemClock, Timestamp};
 pub use error::{Error, ErrorKind, Result};
 pub use exec::{Delivered, Delivery, OnUnknown, Probe, Receiver, Relay, Sent};
-pub use id::{ExternalId, Fingerprint, IntentId, RunName, Scope, StoreId, Topic};
-pub use ledger::{AuditAction, AuditEntry, Key, Position, SettledBy, Versioned};
+pub use id::{CheckpointId, ExternalId, Fingerprint, IntentId, RunName, Scope, StoreId, Topic};
+pub use ledger::{AuditAction, AuditEntry, Key, SettledBy, Versioned};
 pub use ops::{
     DamagedRow, Quarantine, Quarantined, Repair, RepairOptions, TableCheck, Verification, repair,
     verify,
 };
+pub use position::Position;
 pub use record::Codec;
 pub use seq::{CommitSeq, Epoch, Incarnation};
 pub use step::{
-    Claim, Claimed, Done, Doubt, Intent, IntentState, IntentSummary, Intents, Migrate, Migrated,
-    Migrations, Recovery, Run, RunView, Tx,
+    Autosave, Checkpoint, CheckpointCursor, CheckpointFilter, CheckpointPage, Checkpoints, Claim,
+    Claimed, Done, Doubt, Freed, Intent, IntentState, IntentSummary, Intents, Labels, Migrate,
+    Migrated, Migrations, Recovery, RetentionPlan, Run, RunView, Tx,
 };
 pub use store::{
-    Disk, Durability, Limits, MemoryDisk, Options, Pending, Reopen, Resolution, Store,
+    Disk, Durability, Limits, MemoryDisk, Options, Pending, Reopen, Resolution, Retention, Store,
 };
 
 #[cfg(doctest)]
@@ -148,3 +153,7 @@ struct ChangeAType;
 #[cfg(doctest)]
 #[doc = include_str!("../docs/guide/look-at-a-state.md")]
 struct LookAtAState;
+
+#[cfg(doctest)]
+#[doc = include_str!("../docs/guide/checkpoints.md")]
+struct GuideToCheckpoints;

@@ -241,6 +241,7 @@ impl Life {
             emits: (0..u64::from(draft.emits % 3)).map(|nth| key * 10 + nth).collect(),
             ttl_ms: draft.ttl_s.map(|ttl_s| 1_000 * u64::from(ttl_s)),
             weight: draft.weight.map(u32::from),
+            saves: key % 3 == 0,
         }
     }
 

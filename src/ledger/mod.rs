@@ -3,6 +3,8 @@
 //! floor above.
 
 mod audit;
+mod checkpoint;
+mod content;
 mod intent;
 mod key;
 mod quarantine;
@@ -15,10 +17,17 @@ mod tests;
 pub use audit::{AuditAction, AuditEntry};
 pub use intent::SettledBy;
 pub use key::Key;
-pub use run::Position;
 pub use schema::Versioned;
 
 pub(crate) use audit::{AuditRecord, audit_key};
+pub(crate) use checkpoint::{
+    CheckpointContent, CheckpointRecord, HistoryRecord, Kept, Place, Row as CheckpointRow,
+    checkpoint_key, checkpoints_of, histories, history_key, id_key, ids_from, place_of_id_key,
+    run_of_history_key, sequence_of_key,
+};
+pub(crate) use content::{
+    ChunkList, ContentRecord, chunk_key, chunk_of_key, count_key, count_of_key,
+};
 pub(crate) use intent::{
     Event as IntentEvent, IntentRecord, OUTSTANDING, Stage, intent_key, intent_of_key,
     next as next_stage, topic_prefix,

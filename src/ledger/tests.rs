@@ -7,9 +7,12 @@ use std::path::Path;
 
 use super::*;
 use crate::clock::Timestamp;
-use crate::id::{ExternalId, Fingerprint, IntentId, StoreId, Topic};
+use crate::id::{CheckpointId, ExternalId, Fingerprint, IntentId, StoreId, Topic};
 use crate::id::{RunName, Scope};
-use crate::record::{Bytes, Header, KeyList, Payload, decode, encode, open_frame, seal};
+use crate::position::Position;
+use crate::record::{
+    Bytes, Chunk, ChunkId, Header, KeyList, Packed, Payload, decode, encode, open_frame, seal,
+};
 use crate::seq::{CommitSeq, Epoch, Incarnation};
 use crate::store::Record;
 
@@ -83,6 +86,59 @@ fn a_schema_without_a_shape_is_read_as_what_it_says() {
     let read = SchemaRecord::of_layout(frame.header.schema_version, frame.payload).unwrap();
     let (name, first_seen) = ("momentum".to_owned(), at(1_767_225_600_000));
     assert_eq!(read, SchemaRecord { name, version: 3, first_seen, form: Form::Unknown });
+}
+
+fn checkpoint(state: Kept) -> CheckpointRecord {
+    let label = |name: &str, value: &str| [(name.to_owned(), value.to_owned())].into();
+    CheckpointRecord {
+        id: CheckpointId::from_bytes([7; 32]),
+        schema: 3,
+        position: Position::Index(300),
+        steps: 301,
+        identifying: label("config", "9f3"),
+        labels: label("why", "upgrade"),
+        at: at(1_767_225_600_000),
+        automatic: true,
+        pinned: false,
+        codec: 1,
+        len: 9,
+        state,
+    }
+}
+
+#[test]
+fn every_record_of_a_checkpoint_is_written_as_it_always_was() {
+    golden(
+        "checkpoint-whole",
+        &checkpoint_key(&run(), 258),
+        &CheckpointRow::Checkpoint(Box::new(checkpoint(Kept::Whole(Packed::of(b"the state"))))),
+    );
+    let by = Packed::Lz4 { len: 9, block: Bytes(vec![1, 2, 3]) };
+    golden(
+        "checkpoint-changed",
+        &checkpoint_key(&run(), 259),
+        &CheckpointRow::Checkpoint(Box::new(checkpoint(Kept::Changed { from: 258, depth: 1, by }))),
+    );
+    let id = ChunkId::of(b"the chunk");
+    let list = ChunkList { codec: 1, chunks: vec![Chunk { id, len: 9 }] };
+    golden(
+        "checkpoint-chunks",
+        &checkpoint_key(&run(), 260),
+        &CheckpointRow::Checkpoint(Box::new(checkpoint(Kept::Chunks(Bytes(list.to_bytes()))))),
+    );
+    let place = Place { run: run(), sequence: 258 };
+    golden(
+        "checkpoint-id",
+        &id_key(&CheckpointId::from_bytes([7; 32]), &place),
+        &CheckpointRow::Id,
+    );
+    golden(
+        "checkpoint-history",
+        &history_key(&run()),
+        &CheckpointRow::History(HistoryRecord { count: 3, logical_bytes: 70_000 }),
+    );
+    golden("chunk", &chunk_key(id), &ContentRecord::Chunk(Packed::of(b"the chunk")));
+    golden("chunk-count", &count_key(id), &ContentRecord::Count(300));
 }
 
 #[test]

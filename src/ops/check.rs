@@ -2,9 +2,12 @@
 
 use crate::error::{ErrorKind, Result};
 use crate::ledger::{
-    AuditRecord, ExpiryRecord, IntentRecord, KeyRecord, KeyState, OPEN_CLAIMS, OUTSTANDING,
-    QuarantineRecord, RowRecord, RunRecord, SchemaRecord, expiry_due, expiry_tick, intent_of_key,
+    AuditRecord, CheckpointRow, ChunkList, ContentRecord, ExpiryRecord, IntentRecord, Kept,
+    KeyRecord, KeyState, OPEN_CLAIMS, OUTSTANDING, QuarantineRecord, RowRecord, RunRecord,
+    SchemaRecord, chunk_of_key, count_of_key, expiry_due, expiry_tick, intent_of_key,
+    place_of_id_key, run_of_history_key, sequence_of_key,
 };
+use crate::step::{chunk_bytes, chunks_of, proven_state};
 use crate::store::{Read, Sum, Table, frame_of, list_of};
 
 /// Why this program cannot vouch for a row.
@@ -39,7 +42,38 @@ fn check(rows: &impl Read, table: Table, key: &[u8], bytes: &[u8]) -> Result<Opt
         Table::Runs => {
             let run = rows.parse::<RunRecord>(key, bytes)?;
             let schema = rows.get(Table::Schemas, &run.schema.to_be_bytes())?;
+            let wrong = run.state.is_chunked() && chunks_of(&run.state).is_none();
             misplaced(schema.is_none(), "was written under a schema that is missing")
+                .or(misplaced(wrong, "has a list of chunks that is none"))
+        }
+        Table::Checkpoints => {
+            let wrong = match rows.parse::<CheckpointRow>(key, bytes)? {
+                CheckpointRow::History(_) => run_of_history_key(key).is_none(),
+                CheckpointRow::Id => place_of_id_key(key).is_none(),
+                CheckpointRow::Checkpoint(record) => {
+                    let Some(place) = sequence_of_key(key) else {
+                        return Ok(misplaced(true, "has no checkpoint's number"));
+                    };
+                    match &record.state {
+                        // The chunks are held against their own names.
+                        Kept::Chunks(list) => ChunkList::from_bytes(&list.0).is_none(),
+                        Kept::Whole(_) | Kept::Changed { .. } => {
+                            proven_state(rows, &place, &record)?;
+                            false
+                        }
+                    }
+                }
+            };
+            misplaced(wrong, "is not what its key says")
+        }
+        Table::Contents => {
+            let wrong = match rows.parse::<ContentRecord>(key, bytes)? {
+                ContentRecord::Count(count) => count < 2 || count_of_key(key).is_none(),
+                ContentRecord::Chunk(packed) => {
+                    chunk_of_key(key).and_then(|id| chunk_bytes(&packed, id)).is_none()
+                }
+            };
+            misplaced(wrong, "is not what its key says")
         }
         Table::Keys => {
             let record = rows.parse::<KeyRecord>(key, bytes)?;

@@ -2,6 +2,7 @@
 
 mod check;
 mod quarantine;
+mod references;
 mod repair;
 mod salvage;
 mod stand_in;

@@ -6,8 +6,12 @@ use super::check::{Fault, fault_of};
 use super::stand_in::{is_stand_in, stand_in_place};
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
-use crate::ledger::{ExpiryRecord, KeyRecord, QuarantineRecord, expiry_key, quarantine_key};
+use crate::ledger::{
+    ExpiryRecord, KeyRecord, QuarantineRecord, RunRecord, expiry_key, quarantine_key,
+    sequence_of_key,
+};
 use crate::seq::Epoch;
+use crate::step::{put_back_checkpoint, put_back_state};
 use crate::store::{Plan, Read, Store, Table, row_name};
 
 /// The quarantine of a store.
@@ -95,7 +99,7 @@ impl Quarantine {
             }
             clear_place(plan, table, &key, number)?;
             list_deadline(plan, table, &key, &bytes)?;
-            plan.put_raw(table, &key, &bytes)?;
+            put_back(plan, table, &key, &bytes)?;
             plan.delete(Table::Quarantine, &quarantine_key(number))
         })
     }
@@ -111,6 +115,24 @@ impl Quarantine {
             plan.delete(Table::Quarantine, &quarantine_key(number))
         })
     }
+}
+
+/// Writes a row where it stood, and whatever else has to know of it.
+fn put_back(plan: &mut Plan<'_>, table: Table, key: &[u8], bytes: &[u8]) -> Result<()> {
+    match table {
+        Table::Checkpoints if sequence_of_key(key).is_some() => {
+            return put_back_checkpoint(plan, key, bytes);
+        }
+        Table::Checkpoints | Table::Contents => {
+            return Err(Error::invalid(
+                "chunks, and what counts or lists checkpoints, were made anew by the repair: \
+                 restore the run or the checkpoint itself, or drop this",
+            ));
+        }
+        Table::Runs => put_back_state(plan, &plan.parse::<RunRecord>(key, bytes)?.state)?,
+        _ => {}
+    }
+    plan.put_raw(table, key, bytes)
 }
 
 /// Takes away the stand-in that the repair left.

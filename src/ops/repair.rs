@@ -1,19 +1,22 @@
 //! `repair`: a new file out of everything that can be read. What cannot goes to quarantine, and the
 //! damaged file is kept.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use super::check::{Fault, fault_of};
+use super::references::{References, listed_in};
 use super::salvage::highest_of;
 use super::stand_in::{StandIn, stand_in, stand_in_place};
 use super::verify::{Verification, look};
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ledger::{
-    ExpiryRecord, KeyRecord, QuarantineRecord, expiry_key_of_tick, expiry_tick, quarantine_key,
+    CheckpointRow, ContentRecord, ExpiryRecord, KeyRecord, QuarantineRecord, chunk_of_key,
+    count_key, expiry_key_of_tick, expiry_tick, history_key, id_key, quarantine_key,
+    sequence_of_key,
 };
-use crate::record::{Bytes, KeyList};
+use crate::record::{Bytes, ChunkId, KeyList};
 use crate::seq::Epoch;
 use crate::store::{Inspection, Options, Read, Rebuild, Table, Unclean, rebuild, unclean_key};
 
@@ -124,6 +127,8 @@ pub fn repair(path: impl AsRef<Path>, options: &RepairOptions) -> Result<Repair>
             quarantined: 0,
             now: options.options.now(),
             expiry: BTreeMap::new(),
+            chunks: sound_chunks(inspection),
+            references: References::default(),
         };
         work.copy_all()?;
         quarantined = work.quarantined;
@@ -155,6 +160,21 @@ struct Work<'a> {
     now: Timestamp,
     /// The expiry index as the keys give it.
     expiry: BTreeMap<Timestamp, KeyList>,
+    /// The chunks that are what their names say.
+    chunks: HashSet<ChunkId>,
+    /// Who refers to them, of what has been copied.
+    references: References,
+}
+
+fn sound_chunks(inspection: &Inspection) -> HashSet<ChunkId> {
+    let mut sound = HashSet::new();
+    let Some(rows) = inspection.rows() else { return sound };
+    inspection.walk(Table::Contents, |key, bytes| {
+        if fault_of(rows, Table::Contents, key, bytes).is_none() {
+            sound.extend(chunk_of_key(key));
+        }
+    });
+    sound
 }
 
 impl Work<'_> {
@@ -174,6 +194,14 @@ impl Work<'_> {
         for (tick, keys) in std::mem::take(&mut self.expiry) {
             self.new.put_payload::<ExpiryRecord>(&expiry_key_of_tick(tick), &keys.pack())?;
         }
+        for (run, history) in std::mem::take(&mut self.references.histories) {
+            self.new.put(&history_key(&run), &CheckpointRow::History(history))?;
+        }
+        for (id, count) in std::mem::take(&mut self.references.listed) {
+            if count > 1 {
+                self.new.put(&count_key(id), &ContentRecord::Count(count))?;
+            }
+        }
         Ok(())
     }
 
@@ -184,6 +212,32 @@ impl Work<'_> {
             Some(Fault::Newer(why)) => return Err(too_new(&why)),
             None => {}
         }
+        let lost = listed_in(rows, table, key, bytes).difference(&self.chunks).count();
+        if lost > 0 {
+            let reason = format!("{lost} chunks of its state are missing or damaged");
+            return self.quarantine(table, key, bytes, reason);
+        }
+        // Indexes and counts are made anew, out of what is copied. Chunks come behind those who list
+        // them; one that nobody lists any more stays in the damaged file alone.
+        match table {
+            Table::Checkpoints => {
+                let CheckpointRow::Checkpoint(record) = rows.parse(key, bytes)? else {
+                    return Ok(());
+                };
+                if let Some(place) = sequence_of_key(key) {
+                    self.new.put(&id_key(&record.id, &place), &CheckpointRow::Id)?;
+                }
+            }
+            Table::Contents => {
+                let is_listed =
+                    chunk_of_key(key).is_some_and(|id| self.references.listed.contains_key(&id));
+                if !is_listed {
+                    return Ok(());
+                }
+            }
+            _ => {}
+        }
+        self.references.take_in(rows, table, key, bytes);
         if table == Table::Keys
             && let Some(deadline) = rows.parse::<KeyRecord>(key, bytes)?.deadline
         {

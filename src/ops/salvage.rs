@@ -3,7 +3,7 @@
 
 use crate::ledger::{
     AuditRecord, IntentRecord, KeyRecord, KeyState, QuarantineRecord, RowRecord, RunRecord,
-    intent_of_key,
+    intent_of_key, place_of_id_key, sequence_of_key,
 };
 use crate::seq::{CommitSeq, Epoch};
 use crate::store::{Highest, Inspection, META_UNCLEAN, Read, Table, Unclean};
@@ -66,7 +66,12 @@ fn take_in(highest: &mut Highest, rows: &impl Read, table: Table, key: &[u8], ro
             id = number_at(0);
             epoch = rows.parse::<AuditRecord>(key, row).ok().map(|audit| audit.epoch);
         }
-        Table::Schemas => {}
+        Table::Checkpoints => {
+            let place =
+                sequence_of_key(key).or_else(|| place_of_id_key(key).map(|(_, place)| place));
+            id = place.map(|place| place.sequence);
+        }
+        Table::Schemas | Table::Contents => {}
     }
     if let Some(id) = id {
         highest.saw_id(id);

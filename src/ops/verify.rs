@@ -4,8 +4,9 @@ use std::fmt;
 use std::path::Path;
 
 use super::check::{ExpiryIndex, Fault, fault_of};
+use super::references::References;
 use crate::error::Result;
-use crate::store::{Inspection, META_HEAD, Options, Store, Sum, Table, row_name};
+use crate::store::{Inspection, META_HEAD, Options, Read, Store, Sum, Table, row_name};
 
 /// The most damaged rows of one table that are named; the rest are counted.
 const NAMED: usize = 100;
@@ -25,7 +26,7 @@ pub struct Verification {
     pub head_readable: bool,
     /// Each table.
     pub tables: Vec<TableCheck>,
-    /// What is wrong with an index against its table.
+    /// What is wrong with what tables say of one another: an index, or how many refer to a chunk.
     pub indexes: Vec<String>,
 }
 
@@ -128,20 +129,35 @@ impl TableCheck {
 
 /// Reads everything there is.
 pub(super) fn look(inspection: &Inspection) -> Verification {
-    let mut index = ExpiryIndex::default();
+    let mut indexes = Indexes::default();
     let tables =
-        Table::ALL.into_iter().map(|table| look_at(inspection, table, &mut index)).collect();
+        Table::ALL.into_iter().map(|table| look_at(inspection, table, &mut indexes)).collect();
+    let expiry = indexes.expiry.fault().into_iter();
     Verification {
         pages: inspection.pages.clone(),
         lost_commits: inspection.lost.clone(),
         newer: inspection.newer.clone(),
         head_readable: inspection.expected(Table::Meta).is_some(),
         tables,
-        indexes: index.fault().into_iter().collect(),
+        indexes: expiry.chain(indexes.references.faults()).collect(),
     }
 }
 
-fn look_at(inspection: &Inspection, table: Table, index: &mut ExpiryIndex) -> TableCheck {
+/// What tables say of one another.
+#[derive(Default)]
+struct Indexes {
+    expiry: ExpiryIndex,
+    references: References,
+}
+
+impl Indexes {
+    fn take_in(&mut self, rows: &impl Read, table: Table, key: &[u8], bytes: &[u8]) {
+        self.expiry.take_in(rows, table, key, bytes);
+        self.references.take_in(rows, table, key, bytes);
+    }
+}
+
+fn look_at(inspection: &Inspection, table: Table, indexes: &mut Indexes) -> TableCheck {
     let mut found = Sum::default();
     let mut damaged = Vec::new();
     let (mut damaged_rows, mut newer_rows) = (0, 0);
@@ -151,7 +167,7 @@ fn look_at(inspection: &Inspection, table: Table, index: &mut ExpiryIndex) -> Ta
         }
         let Some(rows) = inspection.rows() else { return };
         match fault_of(rows, table, key, bytes) {
-            None => index.take_in(rows, table, key, bytes),
+            None => indexes.take_in(rows, table, key, bytes),
             Some(Fault::Newer(_)) => newer_rows += 1,
             Some(Fault::Damaged(reason)) => {
                 damaged_rows += 1;

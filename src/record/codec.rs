@@ -68,12 +68,12 @@ impl DecodeError {
 
 /// The canonical bytes of `value`: equal values give equal bytes.
 pub(crate) fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, EncodeError> {
-    writing(value).map(|writing| writing.bytes)
+    writing(value, 0).map(|writing| writing.bytes)
 }
 
-fn writing<T: Serialize + ?Sized>(value: &T) -> Result<Writing, EncodeError> {
+fn writing<T: Serialize + ?Sized>(value: &T, about: usize) -> Result<Writing, EncodeError> {
     // Most records are smaller; growing to that in small steps costs more than writing it.
-    let mut out = Writing { bytes: Vec::with_capacity(256), ..Writing::default() };
+    let mut out = Writing { bytes: Vec::with_capacity(about.max(256)), ..Writing::default() };
     canonical::write(value, &mut out)
         .map_err(|refusal| EncodeError::Refused { name: type_name::<T>(), why: refusal.0 })?;
     Ok(out)
@@ -81,11 +81,12 @@ fn writing<T: Serialize + ?Sized>(value: &T) -> Result<Writing, EncodeError> {
 
 /// [`encode`], and the proof that the value comes back unchanged: on the first write of its type in
 /// this process, and again whenever a value is made of shapes that were not proven yet, for an empty
-/// list says nothing of its elements.
+/// list says nothing of its elements. `about` is how many bytes it may have.
 pub(crate) fn encode_guarded<T: Serialize + DeserializeOwned>(
     value: &T,
+    about: usize,
 ) -> Result<Vec<u8>, EncodeError> {
-    let Writing { bytes, shapes, .. } = writing(value)?;
+    let Writing { bytes, shapes, .. } = writing(value, about)?;
     let name = type_name::<T>();
     let proven = |all: &Proven| {
         all.get(name).is_some_and(|proven| shapes.iter().all(|shape| proven.contains(shape)))
@@ -285,7 +286,7 @@ pub(super) mod tests {
 
         #[test]
         fn what_was_encoded_decodes_to_the_same(value in sample()) {
-            let bytes = encode_guarded(&value).unwrap();
+            let bytes = encode_guarded(&value, 0).unwrap();
             prop_assert_eq!(decode::<Sample>(&bytes).unwrap(), value);
         }
 
@@ -369,10 +370,10 @@ pub(super) mod tests {
     fn a_type_that_does_not_come_back_is_refused_and_the_attributes_are_named() {
         let lossy = Lossy { lost: 1, kept: 2 };
         assert_eq!(lossy.lost, 1);
-        let error = encode_guarded(&lossy).unwrap_err().to_string();
+        let error = encode_guarded(&lossy, 0).unwrap_err().to_string();
         assert!(error.contains("Lossy") && error.contains("skip_serializing"), "{error}");
-        let error = encode_guarded(&Tagged::A { x: 1 }).unwrap_err().to_string();
+        let error = encode_guarded(&Tagged::A { x: 1 }, 0).unwrap_err().to_string();
         assert!(error.contains("`tag`"), "{error}");
-        assert!(encode_guarded(&Untagged::A(1)).is_err());
+        assert!(encode_guarded(&Untagged::A(1), 0).is_err());
     }
 }

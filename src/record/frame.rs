@@ -25,6 +25,8 @@ pub(crate) const SCHEMA_NONE: u32 = 0;
 pub(crate) const CODEC_BINCODE: u8 = 1;
 /// JSON, its objects sorted by key.
 pub(crate) const CODEC_JSON: u8 = 4;
+/// A list of chunks in place of the bytes themselves.
+pub(crate) const CODEC_CHUNKS: u8 = 5;
 
 const MAGIC: [u8; 2] = *b"MP";
 const VERSION: u8 = 1;

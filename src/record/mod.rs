@@ -4,6 +4,7 @@
 //! This floor performs no I/O, reads no clock and knows no table by name.
 
 mod canonical;
+mod chunk;
 mod codec;
 mod depth;
 mod frame;
@@ -16,8 +17,9 @@ mod writing;
 
 pub use payload::Codec;
 
+pub(crate) use chunk::{CHUNK_BYTES_MAX, Chunk, ChunkId, Packed, cut};
 pub(crate) use codec::{Bytes, DecodeError, EncodeError, PAYLOAD_BYTES_MAX, decode, encode};
-pub(crate) use frame::{CODEC_BINCODE, FrameError, Header, open as open_frame, seal};
+pub(crate) use frame::{CODEC_BINCODE, CODEC_CHUNKS, FrameError, Header, open as open_frame, seal};
 pub(crate) use key_list::{KeyList, unpack};
 pub(crate) use name::{named, unnamed};
 pub(crate) use payload::Payload;

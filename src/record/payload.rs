@@ -4,7 +4,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::codec::{Bytes, DecodeError, EncodeError, decode, decode_same, encode_guarded};
-use super::frame::{CODEC_BINCODE, CODEC_JSON};
+use super::frame::{CODEC_BINCODE, CODEC_CHUNKS, CODEC_JSON};
 use super::json;
 use super::shape::{Shape, ViewError};
 
@@ -32,19 +32,35 @@ pub(crate) struct Payload {
 impl Payload {
     /// Encodes a value; the first of its type in this process is proven to come back unchanged.
     pub(crate) fn of<T: Serialize + DeserializeOwned>(value: &T) -> Result<Self, EncodeError> {
-        Self::in_codec(Codec::Binary, value)
+        Self::in_codec(Codec::Binary, value, 0)
     }
 
-    /// [`of`](Payload::of), in the codec that the type wants.
+    /// [`of`](Payload::of), in the codec that the type wants, a value that has about so many bytes.
     pub(crate) fn in_codec<T: Serialize + DeserializeOwned>(
         codec: Codec,
         value: &T,
+        about: usize,
     ) -> Result<Self, EncodeError> {
         let (codec, bytes) = match codec {
-            Codec::Binary => (CODEC_BINCODE, encode_guarded(value)?),
+            Codec::Binary => (CODEC_BINCODE, encode_guarded(value, about)?),
             Codec::Json => (CODEC_JSON, json::encode_guarded(value)?),
         };
         Ok(Self { codec, bytes: Bytes(bytes) })
+    }
+
+    /// Bytes that were encoded before, in this codec.
+    pub(crate) fn from_parts(codec: u8, bytes: Vec<u8>) -> Self {
+        Self { codec, bytes: Bytes(bytes) }
+    }
+
+    /// How the bytes were encoded.
+    pub(crate) fn codec(&self) -> u8 {
+        self.codec
+    }
+
+    /// Whether these bytes only say which chunks the value's own bytes are in.
+    pub(crate) fn is_chunked(&self) -> bool {
+        self.codec == CODEC_CHUNKS
     }
 
     /// The value, read as the type it was written as.

@@ -3,10 +3,12 @@
 use std::fmt;
 
 use super::schema::schema_of;
+use super::state;
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::RunName;
-use crate::ledger::{Position, RunRecord, run_key};
+use crate::ledger::{RunRecord, run_key};
+use crate::position::Position;
 use crate::store::{Read, Store};
 
 /// The longest state that is shown, in bytes of JSON.
@@ -75,7 +77,8 @@ impl Store {
             Error::new(ErrorKind::NotFound, format!("there is no run \"{name}\" in this store"))
         })?;
         let schema = schema_of(&*rows, record.schema)?;
-        let shown = record.state.to_json(schema.form.shape(), JSON_BYTES_MAX);
+        let stored = state::read(&*rows, record.state, &name)?;
+        let shown = stored.whole().to_json(schema.form.shape(), JSON_BYTES_MAX);
         let state_json = shown.map_err(|error| {
             let kind = if error.is_limit() { ErrorKind::LimitExceeded } else { ErrorKind::Damaged };
             Error::new(kind, format!("the state of the run \"{name}\" cannot be shown: {error}"))

@@ -7,12 +7,15 @@
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::fmt;
+use std::sync::Arc;
 
 use super::migrations::Migrations;
 use super::schema::{schema_for, schema_of};
+use super::state::{self, Large};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::RunName;
 use crate::ledger::{RunRecord, TypeVersion, run_key};
+use crate::record::Payload;
 use crate::store::{Hold, HoldKind, Plan, Read, Store, Table, row_name};
 
 /// The most runs of one commit.
@@ -83,7 +86,7 @@ impl<'a> Migrate<'a> {
     pub fn dry_run(mut self) -> Result<Migrated> {
         let rows = self.store.read()?;
         self.slices(|migrations, from, done| {
-            slice(&*rows, migrations, SLICE_RUNS, from, done, |_, _, _| Ok(()))
+            slice(&*rows, migrations, SLICE_RUNS, from, done, |_, _| Ok(()))
         })
     }
 
@@ -135,38 +138,48 @@ fn commit_slice(
     from: &[u8],
     done: &mut Migrated,
 ) -> Result<(Option<Vec<u8>>, Vec<Hold>)> {
-    let mut rows = Vec::new();
+    let mut changes = Vec::new();
     let mut holds = Vec::new();
     // Each run may bring a new schema with it.
     let runs_max = (plan.limits().rows_per_step as u64 / 2).clamp(1, SLICE_RUNS);
-    let next = slice(plan, migrations, runs_max, from, done, |name, record, schema| {
+    let next = slice(plan, migrations, runs_max, from, done, |name, change| {
         let hold = plan.hold(HoldKind::Run, name.as_str().as_bytes()).ok_or_else(|| {
             Error::new(
                 ErrorKind::Conflict,
                 format!("the run \"{name}\" is open in this process: drop its handle first"),
             )
         })?;
-        plan.check_value(record.state.bytes().len())?;
+        plan.check_value(change.state.bytes().len())?;
         holds.push(hold);
-        rows.push((run_key(name), record, schema));
+        changes.push((run_key(name), change));
         Ok(())
     })?;
-    for (key, mut record, schema) in rows {
+    for (key, Change { mut record, before, state, schema }) in changes {
         record.schema = schema_for(plan, &schema)?;
+        record.state = state::write(plan, before.as_deref(), state)?.row;
         plan.put(&key, &record)?;
     }
     Ok((next, holds))
 }
 
-/// Goes through runs from a key on, and hands on those that have to change, as they are to be. `None`
-/// behind the last of them.
+/// A run that has to change: as it is, and what its state is to be.
+struct Change {
+    record: RunRecord,
+    /// The state as it is, if it is large.
+    before: Option<Arc<Large>>,
+    state: Payload,
+    schema: TypeVersion,
+}
+
+/// Goes through runs from a key on, and hands on those that have to change. `None` behind the last of
+/// them.
 fn slice(
     rows: &impl Read,
     migrations: &Migrations,
     runs_max: u64,
     from: &[u8],
     done: &mut Migrated,
-    mut each: impl FnMut(&RunName, RunRecord, TypeVersion) -> Result<()>,
+    mut each: impl FnMut(&RunName, Change) -> Result<()>,
 ) -> Result<Option<Vec<u8>>> {
     let mut ways = BTreeMap::new();
     let mut from = from.to_vec();
@@ -189,11 +202,15 @@ fn slice(
             if *is_newer {
                 done.newer.push(name.clone());
             }
-            if let Some((state, end)) = way.migrate(&record.state).map_err(of_run)?.zip(way.end()) {
-                (runs, bytes) = (runs + 1, bytes + state.bytes().len());
-                record.state = state;
-                each(&name, record, *end)?;
-                done.migrated += 1;
+            // The chunks of a large state are read only if there is something to be done with it.
+            if let Some(end) = way.end() {
+                let stored = state::read(rows, record.state, &name)?;
+                if let Some(state) = way.migrate(stored.whole()).map_err(of_run)? {
+                    (runs, bytes) = (runs + 1, bytes + state.bytes().len());
+                    record.state = stored.row;
+                    each(&name, Change { record, before: stored.large, state, schema: *end })?;
+                    done.migrated += 1;
+                }
             }
         }
         from = [key.as_slice(), &[0]].concat();

@@ -77,7 +77,8 @@ impl Migrations {
             let new = catch_unwind(AssertUnwindSafe(|| work(old)))
                 .unwrap_or_else(|panic| Err(panicked(&*panic)))?;
             check_valid(&new)?;
-            Payload::in_codec(To::CODEC, &new).map_err(|error| unstorable(&error))
+            Payload::in_codec(To::CODEC, &new, stored.bytes().len())
+                .map_err(|error| unstorable(&error))
         };
         let (from, to) = (TypeVersion::of::<From>(), TypeVersion::of::<To>());
         self.links.push(Link { from, to, work: Box::new(work) });

@@ -1,29 +1,46 @@
 //! Steps, claims and intents: where the facts of the ledger meet, and are committed together.
 
+mod checkpoints;
 mod claim;
+mod content;
 mod done;
+mod draft;
 mod expire;
+mod history;
 mod inspect;
 mod intents;
+mod labels;
+mod listing;
 mod migrate;
 mod migrations;
 mod recover;
+mod retain;
 mod run;
+mod saves;
 mod schema;
 mod seen;
+mod state;
 mod tx;
 mod valid;
 
+pub use checkpoints::Checkpoints;
 pub use claim::{Claim, Claimed, Doubt};
 pub use done::Done;
 pub use inspect::RunView;
 pub use intents::{Intent, IntentState, IntentSummary, Intents};
+pub use labels::Labels;
+pub use listing::{Checkpoint, CheckpointCursor, CheckpointFilter, CheckpointPage};
 pub use migrate::{Migrate, Migrated};
 pub use migrations::Migrations;
 pub use recover::Recovery;
+pub use retain::{Freed, RetentionPlan};
 pub use run::Run;
+pub use saves::Autosave;
 pub use tx::Tx;
 
+pub(crate) use content::{bytes_in as chunk_bytes, distinct};
+pub(crate) use history::{proven as proven_state, put_back as put_back_checkpoint};
 pub(crate) use intents::{
     Outstanding, advance, outcome_of, outstanding, payload_of, reserve_topic,
 };
+pub(crate) use state::{list_of as chunks_of, put_back as put_back_state};

@@ -5,25 +5,28 @@
 //! that a crash leaves all of them or none.
 
 use std::fmt;
+use std::sync::Arc;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::done::Done;
+use super::draft::{Draft, Written};
 use super::expire::forget_expired;
 use super::migrations::Migrations;
-use super::schema::{Loaded, load, schema_for};
-use super::seen::{refuse_beyond_horizon, repeated, settle_key};
-use super::tx::{Tx, check_key, row_value, store_value};
+use super::saves::{Autosave, Saves};
+use super::schema::{Loaded, Renewed, load, schema_for};
+use super::state::{self, Large};
+use super::tx::{Tx, row_value};
 use super::valid::write_valid;
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::RunName;
 use crate::ledger::{
-    Key, KeyRecord, Position, QuarantineRecord, RowRecord, RunRecord, TypeVersion, Versioned,
-    row_key, run_key, step_key,
+    Key, QuarantineRecord, RowRecord, RunRecord, TypeVersion, Versioned, row_key, run_key,
 };
-use crate::store::{Hold, HoldKind, Pending, Plan, Read, Store, Table};
+use crate::position::Position;
+use crate::store::{Hold, HoldKind, Pending, Plan, Read, Retention, Store, Table};
 
 /// A named stream of steps with one state and one position. One handle a run at a time.
 pub struct Run<S> {
@@ -32,6 +35,11 @@ pub struct Run<S> {
     /// As last planned. Its payload is the state in bytes, from which a failed step is undone.
     record: RunRecord,
     state: S,
+    /// The state in bytes where the record has but the list of its chunks.
+    large: Option<Arc<Large>>,
+    /// The state as it was migrated when the run was opened, while it is stored as it was before.
+    renewed: Option<Renewed>,
+    saves: Saves,
     _hold: Hold,
 }
 
@@ -71,56 +79,64 @@ impl Store {
                 format!("the run \"{name}\" is open in this process already: use that handle"),
             )
         })?;
-        let (record, state) = self.commit(|plan| pick_up::<S>(plan, &name, migrations))?;
-        Ok(Run { store: self.clone(), name, record, state, _hold: hold })
+        let Picked { record, state, large, renewed } =
+            self.commit(|plan| pick_up::<S>(plan, &name, migrations))?;
+        let saves = Saves::new(record.created);
+        let store = self.clone();
+        Ok(Run { store, name, record, state, large, renewed, saves, _hold: hold })
     }
 }
 
+/// A run as it was found or begun.
+struct Picked<S> {
+    record: RunRecord,
+    state: S,
+    large: Option<Arc<Large>>,
+    renewed: Option<Renewed>,
+}
+
 /// Reads the run, or begins it, and writes down who has it.
-fn pick_up<S>(
-    plan: &mut Plan<'_>,
-    name: &RunName,
-    migrations: &Migrations,
-) -> Result<(RunRecord, S)>
+///
+/// A migrated state is written with the next step: until then the program before this one can still
+/// go on with the run.
+fn pick_up<S>(plan: &mut Plan<'_>, name: &RunName, migrations: &Migrations) -> Result<Picked<S>>
 where
     S: Versioned + Serialize + DeserializeOwned + Default + 'static,
 {
     let key = run_key(name);
-    let (record, state) = if let Some(mut record) = plan.record::<RunRecord>(&key)? {
-        let Loaded { state, renewed } = load::<S>(plan, (record.schema, &record.state), migrations)
-            .map_err(|error| error.context(format!("the state of the run \"{name}\"")))?;
+    if let Some(mut record) = plan.record::<RunRecord>(&key)? {
+        let stored = state::read(plan, record.state, name)?;
+        let Loaded { state, renewed } =
+            load::<S>(plan, (record.schema, stored.whole()), migrations)
+                .map_err(|error| error.context(format!("the state of the run \"{name}\"")))?;
         if record.epoch != plan.epoch() && plan.ended_unclean(record.epoch)? {
             record.recovery_attempts = record.recovery_attempts.saturating_add(1);
         }
         record.epoch = plan.epoch();
+        record.state = stored.row;
         plan.put(&key, &record)?;
-        // A migrated state is written with the next step: until then the program before this one
-        // can still go on with the run.
-        if let Some((schema, state)) = renewed {
-            (record.schema, record.state) = (schema, state);
-        }
-        (record, state)
-    } else {
-        refuse_quarantined(plan, name)?;
-        let state = S::default();
-        let record = RunRecord {
-            position: Position::Start,
-            steps: 0,
-            schema: schema_for(plan, &TypeVersion::of::<S>())?,
-            state: write_valid(plan, &state)?,
-            epoch: plan.epoch(),
-            recovery_attempts: 0,
-            created: plan.now(),
-            changed: plan.now(),
-        };
-        plan.put(&key, &record)?;
-        (record, state)
+        return Ok(Picked { record, state, large: stored.large, renewed });
+    }
+    refuse_quarantined(plan, name)?;
+    let state = S::default();
+    let schema = schema_for(plan, &TypeVersion::of::<S>())?;
+    let stored = state::write(plan, None, write_valid(plan, &state, 0)?)?;
+    let record = RunRecord {
+        position: Position::Start,
+        steps: 0,
+        schema,
+        state: stored.row,
+        epoch: plan.epoch(),
+        recovery_attempts: 0,
+        created: plan.now(),
+        changed: plan.now(),
     };
-    Ok((record, state))
+    plan.put(&key, &record)?;
+    Ok(Picked { record, state, large: stored.large, renewed: None })
 }
 
 /// A run whose record is in quarantine does not begin anew unless somebody drops it from there.
-fn refuse_quarantined(plan: &Plan<'_>, name: &RunName) -> Result<()> {
+pub(super) fn refuse_quarantined(plan: &Plan<'_>, name: &RunName) -> Result<()> {
     for (key, row) in plan.scan(Table::Quarantine, &[], &[], usize::MAX)? {
         let record = plan.parse::<QuarantineRecord>(&key, &row)?;
         if record.table == Table::Runs.id() && record.key.0 == run_key(name) {
@@ -211,9 +227,19 @@ where
     ) -> Result<T> {
         forget_expired(plan)?;
         let mut undo = Undo { run: self, armed: true };
-        let mut draft = Draft::of(undo.run);
+        let run = &mut *undo.run;
+        let (state, large) = (std::mem::take(&mut run.state), run.large.clone());
+        let retention = run.store.retention();
+        let schema = run.renewed.as_ref().map_or(run.record.schema, |renewed| renewed.schema);
+        let mut draft =
+            Draft::of(&run.name, &run.record, schema, state, large, &run.saves, retention);
         let done = steps(&mut draft, plan)?;
-        draft.finish(plan, undo.run)?;
+        let (state, written) = draft.finish(plan, &run.record)?;
+        run.state = state;
+        if let Some(Written { record, large, last }) = written {
+            (run.record, run.large, run.saves.last) = (record, large, last);
+            run.renewed = None;
+        }
         undo.armed = false;
         Ok(done)
     }
@@ -226,8 +252,20 @@ where
     pub fn rewind(&mut self, position: impl Into<Position>) -> Result<()> {
         let mut record = self.record.clone();
         record.position = position.into();
-        self.store.commit(|plan| plan.put(&run_key(&self.name), &record))?;
-        self.record = record;
+        let large = self.store.commit(|plan| {
+            let large = match &self.renewed {
+                None => self.large.clone(),
+                Some(Renewed { schema, state }) => {
+                    plan.check_value(state.bytes().len())?;
+                    let stored = state::write(plan, self.large.as_deref(), state.clone())?;
+                    (record.schema, record.state) = (*schema, stored.row);
+                    stored.large
+                }
+            };
+            plan.put(&run_key(&self.name), &record)?;
+            Ok(large)
+        })?;
+        (self.record, self.large, self.renewed) = (record, large, None);
         Ok(())
     }
 }
@@ -271,6 +309,18 @@ impl<S> Run<S> {
         &self.name
     }
 
+    /// Saves a checkpoint every so often from now on, until this handle is dropped; the labels of
+    /// the steps' own [`checkpoint`](Tx::checkpoint)s stay theirs.
+    pub fn autosave(&mut self, autosave: Autosave) {
+        self.saves.autosave = Some(autosave);
+    }
+
+    /// Keeps so many checkpoints of this run from now on, until this handle is dropped; see
+    /// [`Options::retention`](crate::Options::retention).
+    pub fn retention(&mut self, retention: Retention) {
+        self.saves.retention = Some(retention);
+    }
+
     /// A row of your own, as the last durable step left it.
     ///
     /// # Errors
@@ -303,86 +353,16 @@ struct Undo<'r, S: DeserializeOwned + Default> {
 impl<S: DeserializeOwned + Default> Drop for Undo<'_, S> {
     fn drop(&mut self) {
         // These bytes were decoded before: by opening the run, or by the guard on the first write.
+        let run = &mut *self.run;
+        let whole = match (&run.renewed, &run.large) {
+            (Some(renewed), _) => &renewed.state,
+            (None, Some(large)) => &large.whole,
+            (None, None) => &run.record.state,
+        };
         if self.armed
-            && let Ok(state) = self.run.record.state.value()
+            && let Ok(state) = whole.value()
         {
-            self.run.state = state;
+            run.state = state;
         }
-    }
-}
-
-/// The run as the plan will leave it.
-struct Draft<S> {
-    name: RunName,
-    state: S,
-    position: Position,
-    steps: u64,
-}
-
-impl<S> Draft<S>
-where
-    S: Versioned + Serialize + DeserializeOwned + Default + 'static,
-{
-    fn of(run: &mut Run<S>) -> Self {
-        Self {
-            name: run.name.clone(),
-            state: std::mem::take(&mut run.state),
-            position: run.record.position.clone(),
-            steps: run.record.steps,
-        }
-    }
-
-    fn step<R: Serialize + DeserializeOwned>(
-        &mut self,
-        plan: &mut Plan<'_>,
-        key: &Key,
-        position: Position,
-        work: impl FnOnce(&mut Tx<'_, S>) -> Result<R>,
-    ) -> Result<Done<R>> {
-        check_key(plan, &key.bytes)?;
-        let row = step_key(&self.name, &key.bytes);
-        if let Some(record) = plan.record::<KeyRecord>(&row)? {
-            return repeated(&record, key, &row);
-        }
-        refuse_beyond_horizon(plan, key, &row)?;
-        let position = self.position.advance(position)?;
-        let mut tx = Tx::new(plan, &self.name, std::mem::take(&mut self.state));
-        let outcome = work(&mut tx)?;
-        let (state, wants) = tx.into_parts();
-        self.state = state;
-        wants.write(plan)?;
-        settle_key(plan, &row, key, store_value(plan, &outcome)?)?;
-        self.position = position;
-        self.steps = self.steps.checked_add(1).ok_or_else(|| {
-            Error::damaged(format!(
-                "the run \"{}\" has made {} steps, which no run can: its record is damaged. \
-                 Nothing was written",
-                self.name, self.steps
-            ))
-        })?;
-        Ok(Done::Fresh(outcome))
-    }
-
-    /// Writes the run once, however many steps the plan has, and hands it back.
-    fn finish(self, plan: &mut Plan<'_>, run: &mut Run<S>) -> Result<()> {
-        if self.steps > run.record.steps {
-            let state = write_valid(plan, &self.state).map_err(|error| {
-                error.context(format!("the state of the run \"{}\"", self.name))
-            })?;
-            let record = RunRecord {
-                position: self.position,
-                steps: self.steps,
-                schema: run.record.schema,
-                state,
-                epoch: plan.epoch(),
-                recovery_attempts: 0,
-                created: run.record.created,
-                changed: plan.now(),
-            };
-            plan.put(&run_key(&self.name), &record)?;
-            run.record = record;
-        }
-        run.state = self.state;
-        Ok(())
     }
 }

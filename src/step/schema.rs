@@ -13,7 +13,13 @@ use crate::store::{Plan, Read, Table, row_name};
 /// A state, and how it has to be written down with the next step if that is not how it was found.
 pub(super) struct Loaded<S> {
     pub(super) state: S,
-    pub(super) renewed: Option<(u32, Payload)>,
+    pub(super) renewed: Option<Renewed>,
+}
+
+/// A migrated state, and the schema it has to be written under.
+pub(super) struct Renewed {
+    pub(super) schema: u32,
+    pub(super) state: Payload,
 }
 
 /// Reads a state that was stored under a schema.
@@ -29,14 +35,29 @@ pub(super) fn load<S>(
 where
     S: Versioned + Serialize + DeserializeOwned + 'static,
 {
-    let schema = schema_of(plan, schema)?;
+    let (state, migrated) = read_as(&schema_of(plan, schema)?, stored, migrations)?;
+    let schema = schema_for(plan, &TypeVersion::of::<S>())?;
+    Ok(Loaded { state, renewed: migrated.map(|state| Renewed { schema, state }) })
+}
+
+/// A stored state as this type, and what the migrations made of it if it was of another one.
+///
+/// # Errors
+/// Those of [`load`].
+pub(super) fn read_as<S>(
+    schema: &SchemaRecord,
+    stored: &Payload,
+    migrations: &Migrations,
+) -> Result<(S, Option<Payload>)>
+where
+    S: Versioned + Serialize + DeserializeOwned + 'static,
+{
     let wanted = TypeVersion::of::<S>();
-    let way = migrations.way(&schema, Some(&wanted))?;
-    check_form(&wanted.to_string(), way.leads_to(&schema)?.as_ref(), &wanted.form()?)?;
+    let way = migrations.way(schema, Some(&wanted))?;
+    check_form(&wanted.to_string(), way.leads_to(schema)?.as_ref(), &wanted.form()?)?;
     let migrated = way.migrate(stored)?;
     let state = read_valid(migrated.as_ref().unwrap_or(stored))?;
-    let number = schema_for(plan, &wanted)?;
-    Ok(Loaded { state, renewed: migrated.map(|payload| (number, payload)) })
+    Ok((state, migrated))
 }
 
 pub(super) fn schema_of(rows: &impl Read, id: u32) -> Result<SchemaRecord> {

@@ -7,6 +7,7 @@ use std::fmt;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::labels::Labels;
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{Fingerprint, IntentId, RunName, Topic};
@@ -29,6 +30,7 @@ pub struct Tx<'a, S> {
 pub(super) struct Wants {
     intents: Vec<(IntentId, IntentRecord)>,
     rows: BTreeMap<Vec<u8>, Option<RowRecord>>,
+    pub(super) checkpoint: Option<Labels>,
 }
 
 impl<S> Tx<'_, S> {
@@ -61,6 +63,18 @@ impl<S> Tx<'_, S> {
         };
         self.wants.intents.push((id.clone(), record));
         Ok(id)
+    }
+
+    /// Asks for a checkpoint of the run as this step leaves it: the state that is there when the
+    /// closure returns, at the new position. It becomes durable with the step;
+    /// [`Checkpoints::latest`](crate::Checkpoints::latest) tells its id.
+    ///
+    /// # Errors
+    /// `Invalid` or `LimitExceeded` for bad labels.
+    pub fn checkpoint(&mut self, labels: Labels) -> Result<()> {
+        labels.check()?;
+        self.wants.checkpoint = Some(labels);
+        Ok(())
     }
 
     /// Writes a small row of your own beside the run, in the step's commit.

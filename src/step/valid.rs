@@ -30,13 +30,13 @@ pub(super) fn read_valid<S: Versioned + DeserializeOwned>(stored: &Payload) -> R
     Ok(state)
 }
 
-/// A state in bytes, if it is what its type says it must be.
-pub(super) fn write_valid<S>(plan: &Plan<'_>, state: &S) -> Result<Payload>
+/// A state in bytes, about so many, if it is what its type says it must be.
+pub(super) fn write_valid<S>(plan: &Plan<'_>, state: &S, about: usize) -> Result<Payload>
 where
     S: Versioned + Serialize + DeserializeOwned,
 {
     check_valid(state)?;
-    let payload = Payload::in_codec(S::CODEC, state).map_err(|error| unstorable(&error))?;
+    let payload = Payload::in_codec(S::CODEC, state, about).map_err(|error| unstorable(&error))?;
     plan.check_value(payload.bytes().len())?;
     Ok(payload)
 }

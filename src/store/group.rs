@@ -12,6 +12,7 @@ use super::held::Held;
 use super::line::{Line, Room, Ticket};
 use super::options::{Limits, Options};
 use super::plan::{Depth, Frame, Overlay, Plan};
+use super::retention::Retention;
 use super::snapshot::Snapshot;
 use super::tables::Table;
 use crate::clock::{Clock, Timestamp};
@@ -35,6 +36,7 @@ pub(super) struct Committer {
     pub(super) store: StoreId,
     pub(super) epoch: Epoch,
     pub(super) incarnation: Incarnation,
+    pub(super) retention: Retention,
     limits: Limits,
 }
 
@@ -158,6 +160,7 @@ impl Committer {
             store,
             epoch,
             incarnation,
+            retention: options.retention,
             limits: options.limits,
         }))
     }
@@ -216,7 +219,7 @@ impl Committer {
             new_horizon: marks.horizon,
             first_due: marks.first_due,
             newest_read: Cell::new(Depth::Durable),
-            forgotten: 0,
+            aside: 0,
         };
         let value = work(&mut plan)?;
         let Plan { mut writes, next_id, new_horizon, first_due, newest_read, .. } = plan;

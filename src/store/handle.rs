@@ -13,6 +13,7 @@ use super::held::{Hold, HoldKind};
 use super::options::Options;
 use super::pending::Pending;
 use super::plan::Plan;
+use super::retention::Retention;
 use super::snapshot::{Read, Snapshot};
 use super::tables::Table;
 use crate::clock::Timestamp;
@@ -216,6 +217,11 @@ impl Store {
     ) -> Result<Pending<T>> {
         let (value, ticket) = self.inner.committer.submit(work)?;
         Ok(Pending::new(value, ticket, self.inner.committer.clone()))
+    }
+
+    /// How many checkpoints of a run are kept, unless it was told otherwise.
+    pub(crate) fn retention(&self) -> Retention {
+        self.inner.committer.retention
     }
 
     /// The durable state.

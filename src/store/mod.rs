@@ -23,6 +23,7 @@ mod pending;
 mod place;
 mod plan;
 mod rebuild;
+mod retention;
 mod rows;
 mod shadow;
 mod snapshot;
@@ -33,6 +34,7 @@ pub use disk::{Disk, MemoryDisk};
 pub use handle::{Resolution, Store};
 pub use options::{Durability, Limits, Options, Reopen};
 pub use pending::Pending;
+pub use retention::Retention;
 
 pub(crate) use head::{META_UNCLEAN, Unclean, unclean_key};
 pub(crate) use held::{Hold, HoldKind};
@@ -41,5 +43,5 @@ pub(crate) use integrity::Sum;
 pub(crate) use plan::Plan;
 pub(crate) use rebuild::{Highest, Rebuild, rebuild};
 
-pub(crate) use snapshot::{Read, frame_of, list_of, row_name};
+pub(crate) use snapshot::{Read, Row, Snapshot, frame_of, list_of, row_name};
 pub(crate) use tables::{META_HEAD, Record, Table};

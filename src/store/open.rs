@@ -209,7 +209,7 @@ impl Options {
         let clean = engine.head.clean;
         // Still behind the gate: this reads pages that nothing has read so far, and one of them may
         // be damaged.
-        self.raise_epoch(&mut engine)?;
+        self.raise_epoch(&mut engine, &identity)?;
         // It is a store of ours, and can be written. If a flush of it failed, what was read may be
         // in the cache alone.
         make_up_for_unsynced(&*medium.disk())
@@ -227,9 +227,14 @@ impl Options {
         Ok(Store::new(committer, medium, clean, created))
     }
 
-    /// The first commit of this holder. Everything older is now of an earlier epoch.
-    fn raise_epoch(&self, engine: &mut Engine) -> Result<()> {
+    /// The first commit of this holder. Everything older is now of an earlier epoch. A store of an
+    /// older format is brought to this program's in the same commit.
+    fn raise_epoch(&self, engine: &mut Engine, identity: &Identity) -> Result<()> {
         let mut rows = Overlay::default();
+        let is_older = identity.format < FORMAT;
+        if is_older {
+            put(&mut rows, META_IDENTITY, &Identity { format: FORMAT, ..identity.clone() })?;
+        }
         let mut head = engine.head.clone();
         if !head.clean {
             // A commit that was under way had the next number: leave that number unused.
@@ -246,9 +251,9 @@ impl Options {
         head.clean = false;
         head.clock = head.clock.at_open(self.clock.now());
         // Nobody was told anything by this opening: whether its mark is on disk is all the same.
-        engine
-            .try_commit(&rows, head)
-            .map_err(|error| error.context("the store could not be opened for writing"))
+        let committed =
+            if is_older { engine.try_upgrade(&rows, head) } else { engine.try_commit(&rows, head) };
+        committed.map_err(|error| error.context("the store could not be opened for writing"))
     }
 }
 

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use super::retention::Retention;
 use crate::clock::{Clock, SystemClock, Timestamp};
 use crate::error::{Error, ErrorKind, Result};
 use crate::record::PAYLOAD_BYTES_MAX;
@@ -32,6 +33,7 @@ pub struct Options {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) in_flight_steps: usize,
     pub(super) in_flight_bytes: usize,
+    pub(super) retention: Retention,
 }
 
 /// What a commit costs and survives.
@@ -92,6 +94,7 @@ impl Default for Options {
             clock: Arc::new(SystemClock),
             in_flight_steps: 4_096,
             in_flight_bytes: 16 << 20,
+            retention: Retention::default(),
         }
     }
 }
@@ -148,6 +151,15 @@ impl Options {
     pub fn in_flight(mut self, steps: usize, bytes: usize) -> Self {
         self.in_flight_steps = steps;
         self.in_flight_bytes = bytes;
+        self
+    }
+
+    /// How many checkpoints of each run are kept; [`Run::retention`](crate::Run::retention) says it
+    /// for one. The last 100 and those of the last 7 days, while their states together are not
+    /// over 1 GiB. Whoever saves a checkpoint lets the oldest go, a few in each commit.
+    #[must_use]
+    pub fn retention(mut self, retention: Retention) -> Self {
+        self.retention = retention;
         self
     }
 

@@ -154,8 +154,8 @@ pub(crate) struct Plan<'a> {
     /// Nothing expires before this moment, as far as is known.
     pub(super) first_due: Timestamp,
     pub(super) newest_read: Cell<Depth>,
-    /// Rows among the writes that only forget what has expired.
-    pub(super) forgotten: usize,
+    /// Rows among the writes that are not the step's own.
+    pub(super) aside: usize,
 }
 
 impl Plan<'_> {
@@ -209,10 +209,11 @@ impl Plan<'_> {
         }
     }
 
-    /// Removes a row that has expired: no part of the step, so it does not count against its limit.
+    /// Removes a row that is no row of the step's (one that has expired, a chunk that nobody refers
+    /// to any more), and does not count against its limit.
     pub(crate) fn forget(&mut self, table: Table, key: &[u8]) {
         self.writes.set(table, key, None);
-        self.forgotten += 1;
+        self.aside += 1;
     }
 
     /// A number that no intent, quarantined record or audit row of this store has had.
@@ -262,6 +263,13 @@ impl Plan<'_> {
         self.write(table, key, None)
     }
 
+    /// Writes a record of the store's own that is no row of the step's, and does not count against
+    /// its limit.
+    pub(crate) fn put_aside<T: Record>(&mut self, key: &[u8], record: &T) -> Result<()> {
+        self.aside += 1;
+        self.put(key, record)
+    }
+
     /// Puts back the bytes of a row as they are, framed.
     pub(crate) fn put_raw(&mut self, table: Table, key: &[u8], row: &[u8]) -> Result<()> {
         self.write(table, key, Some(row))
@@ -289,7 +297,7 @@ impl Plan<'_> {
         let limit = self.frame.limits.rows_per_step;
         self.touched(table);
         self.writes.set(table, key, value);
-        if self.writes.rows > limit.saturating_add(self.forgotten) {
+        if self.writes.rows > limit.saturating_add(self.aside) {
             return Err(Error::new(
                 ErrorKind::LimitExceeded,
                 format!(
@@ -360,6 +368,34 @@ impl Read for Plan<'_> {
             };
         }
         Ok(rows.into_iter().take(most).collect())
+    }
+
+    fn scan_back(
+        &self,
+        table: Table,
+        prefix: &[u8],
+        below: &[u8],
+        most: usize,
+    ) -> Result<Vec<Row>> {
+        let mut above: BTreeMap<&[u8], Value<'_>> = BTreeMap::new();
+        for (depth, layer) in self.layers() {
+            let rows = layer.rows_of(table).into_iter().flat_map(|rows| rows.from(prefix));
+            for (key, value) in rows.take_while(|(key, _)| key.starts_with(prefix) && *key < below)
+            {
+                self.saw(depth);
+                above.entry(key).or_insert(value);
+            }
+        }
+        let durable =
+            self.durable.scan_back(table, prefix, below, most.saturating_add(above.len()))?;
+        let mut rows: BTreeMap<_, _> = durable.into_iter().collect();
+        for (key, value) in above {
+            match value {
+                Some(value) => rows.insert(key.to_vec(), value.to_vec()),
+                None => rows.remove(key),
+            };
+        }
+        Ok(rows.into_iter().rev().take(most).collect())
     }
 
     fn value_limit(&self) -> usize {

@@ -114,11 +114,14 @@ pub(crate) fn rebuild(
     };
     let path = path.clone();
     let now = options.now();
-    let identity = inspection.identity.clone().unwrap_or_else(|| Identity {
-        format: FORMAT,
-        store: StoreId::draw(now.as_ms(), path.as_os_str().as_encoded_bytes()),
-        created: now,
-    });
+    let identity = match inspection.identity.clone() {
+        Some(identity) => Identity { format: FORMAT, ..identity },
+        None => Identity {
+            format: FORMAT,
+            store: StoreId::draw(now.as_ms(), path.as_os_str().as_encoded_bytes()),
+            created: now,
+        },
+    };
     if let Some((_, lock)) = &inspection.file
         && let Some((epoch, commit)) = lock.left().and_then(|note| note.reached(identity.store))
     {

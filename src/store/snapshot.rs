@@ -20,6 +20,10 @@ pub(crate) trait Read {
     /// The first `most` rows whose keys begin with `prefix` and are not below `from`.
     fn scan(&self, table: Table, prefix: &[u8], from: &[u8], most: usize) -> Result<Vec<Row>>;
 
+    /// The last `most` rows whose keys begin with `prefix` and are below `below`, last one first.
+    fn scan_back(&self, table: Table, prefix: &[u8], below: &[u8], most: usize)
+    -> Result<Vec<Row>>;
+
     /// The longest value there can be, in bytes.
     fn value_limit(&self) -> usize;
 
@@ -213,6 +217,30 @@ impl Read for Snapshot {
             })?;
         }
         Ok(rows)
+    }
+
+    fn scan_back(
+        &self,
+        table: Table,
+        prefix: &[u8],
+        below: &[u8],
+        most: usize,
+    ) -> Result<Vec<Row>> {
+        if below <= prefix {
+            return Ok(Vec::new());
+        }
+        shielded("walk a table backwards", || {
+            let rows = self.rows(table)?.range::<&[u8]>(prefix..below).map_err(storage_error)?;
+            let mut found = Vec::new();
+            for row in rows.rev().take(most) {
+                let (key, value) = row.map_err(storage_error)?;
+                if !key.value().starts_with(prefix) {
+                    break;
+                }
+                found.push((key.value().to_vec(), value.value().to_vec()));
+            }
+            Ok(found)
+        })
     }
 
     fn value_limit(&self) -> usize {

@@ -6,14 +6,16 @@ use serde::de::DeserializeOwned;
 
 use crate::record::{DecodeError, decode};
 
-/// One table of the file. The number is part of every row's checksum and never changes; 3, 4, 8 and
-/// 9 are kept for checkpoints, contents, tasks and breakers.
+/// One table of the file. The number is part of every row's checksum and never changes; 8 and 9 are
+/// kept for tasks and breakers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub(crate) enum Table {
     Meta = 0,
     Schemas = 1,
     Runs = 2,
+    Checkpoints = 3,
+    Contents = 4,
     Keys = 5,
     Expiry = 6,
     Intents = 7,
@@ -27,10 +29,12 @@ pub(crate) const META_HEAD: &[u8] = b"head";
 
 impl Table {
     /// Every table, in the order in which a commit applies them.
-    pub(crate) const ALL: [Self; 9] = [
+    pub(crate) const ALL: [Self; 11] = [
         Self::Meta,
         Self::Schemas,
         Self::Runs,
+        Self::Checkpoints,
+        Self::Contents,
         Self::Keys,
         Self::Expiry,
         Self::Intents,
@@ -49,12 +53,14 @@ impl Table {
             Self::Meta => 0,
             Self::Schemas => 1,
             Self::Runs => 2,
-            Self::Keys => 3,
-            Self::Expiry => 4,
-            Self::Intents => 5,
-            Self::Quarantine => 6,
-            Self::Rows => 7,
-            Self::Audit => 8,
+            Self::Checkpoints => 3,
+            Self::Contents => 4,
+            Self::Keys => 5,
+            Self::Expiry => 6,
+            Self::Intents => 7,
+            Self::Quarantine => 8,
+            Self::Rows => 9,
+            Self::Audit => 10,
         }
     }
 
@@ -63,12 +69,22 @@ impl Table {
             Self::Meta => "meta",
             Self::Schemas => "schemas",
             Self::Runs => "runs",
+            Self::Checkpoints => "checkpoints",
+            Self::Contents => "contents",
             Self::Keys => "keys",
             Self::Expiry => "expiry",
             Self::Intents => "intents",
             Self::Quarantine => "quarantine",
             Self::Rows => "rows",
             Self::Audit => "audit",
+        }
+    }
+
+    /// The first format that has it: a store of an older one is given it when it is opened.
+    pub(crate) const fn since(self) -> u32 {
+        match self {
+            Self::Checkpoints | Self::Contents => 2,
+            _ => 1,
         }
     }
 
@@ -103,6 +119,6 @@ mod tests {
             assert_eq!(table.index(), index);
             assert_eq!(Table::from_id(table.id()), Some(table));
         }
-        assert_eq!(Table::from_id(3), None);
+        assert_eq!(Table::from_id(8), None);
     }
 }

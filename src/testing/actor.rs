@@ -6,8 +6,11 @@ use std::time::Duration;
 use super::model::{Answer, Model, Op, Reel, RunModel, Seen, Step, Tape};
 use crate::clock::{Clock, ManualClock, Timestamp};
 use crate::error::{Error, ErrorKind, Result};
-use crate::ledger::{Key, Position};
-use crate::step::{Claim, Claimed, Done, IntentState, Migrations, Run, Tx};
+use crate::ledger::Key;
+use crate::position::Position;
+use crate::step::{
+    Checkpoint, CheckpointFilter, Claim, Claimed, Done, IntentState, Labels, Migrations, Run, Tx,
+};
 use crate::store::{Pending, Store};
 
 const TOPIC: &str = "orders";
@@ -108,6 +111,7 @@ impl Actor {
                 },
             },
             Op::Reject(nth) => self.reject(*nth),
+            Op::Delete(run, nth) => self.delete(*run, *nth),
             Op::Migrate => {
                 self.runs.clear();
                 let forth = Migrations::new().step(|tape: Tape| Ok(Reel::of(tape)));
@@ -164,6 +168,37 @@ impl Actor {
         intents.reject(&intent.id, "by the model").map(|()| Answer::Done)
     }
 
+    fn delete(&self, run: u8, nth: u64) -> Result<Answer> {
+        let saved = self.checkpoints(run)?;
+        let Some(found) = usize::try_from(nth).ok().and_then(|nth| saved.get(nth)) else {
+            return Ok(Answer::Refused(ErrorKind::NotFound));
+        };
+        self.store.checkpoints().delete(&found.id).map(|()| Answer::Done)
+    }
+
+    /// The checkpoints of a run, oldest first.
+    fn checkpoints(&self, run: u8) -> Result<Vec<Checkpoint>> {
+        let filter = CheckpointFilter::new().run(run_name(run)).page(usize::MAX);
+        let mut saved = self.store.checkpoints().list(&filter)?.checkpoints;
+        saved.reverse();
+        Ok(saved)
+    }
+
+    fn check_checkpoints(&self, number: u8, expected: &RunModel) -> Result<Option<String>> {
+        let saved = self.checkpoints(number)?;
+        if saved.len() != expected.checkpoints.len() {
+            let (found, expected) = (saved.len(), expected.checkpoints.len());
+            return Ok(Some(format!("{found} checkpoints, not {expected}")));
+        }
+        for (found, (steps, state)) in saved.iter().zip(&expected.checkpoints) {
+            let is_same = self.store.checkpoints().load::<Tape>(&found.id)? == *state;
+            if found.steps != *steps || !is_same {
+                return Ok(Some(format!("another checkpoint after {steps} steps")));
+            }
+        }
+        Ok(None)
+    }
+
     /// Asks the store for everything that the model knows: the first difference, if there is one.
     /// `absent` are keys that must be new to the first run. Nothing of the answers changes by it; a
     /// commit or two pass.
@@ -172,7 +207,11 @@ impl Actor {
     /// Those of the questions.
     pub fn check(&mut self, model: &Model, absent: &[u64]) -> Result<Option<String>> {
         for (number, expected) in &model.runs {
-            if let Some(what) = self.check_run(*number, expected)? {
+            let differs = match self.check_run(*number, expected)? {
+                None => self.check_checkpoints(*number, expected)?,
+                differs => differs,
+            };
+            if let Some(what) = differs {
                 return Ok(Some(format!("run {number}: {what}")));
             }
         }
@@ -333,6 +372,9 @@ fn work(tx: &mut Tx<'_, Tape>, step: &Step) -> Result<u64> {
     }
     for payload in &step.emits {
         tx.emit(TOPIC, payload)?;
+    }
+    if step.saves {
+        tx.checkpoint(Labels::new())?;
     }
     Ok(tx.state.step(step))
 }

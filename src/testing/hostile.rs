@@ -5,7 +5,8 @@ use std::ops::Range;
 
 use crate::error::{Error, Result};
 use crate::ledger::{
-    AuditRecord, IntentRecord, KeyRecord, QuarantineRecord, RowRecord, RunRecord, SchemaRecord,
+    AuditRecord, CheckpointRow, ContentRecord, IntentRecord, KeyRecord, QuarantineRecord,
+    RowRecord, RunRecord, SchemaRecord,
 };
 use crate::record::{CODEC_BINCODE, Header, encode, open_frame as open, seal};
 use crate::store::{Read, Record, Table, frame_of};
@@ -76,6 +77,8 @@ pub fn read_and_write(table: u8, key: &[u8], bytes: &[u8], limit: usize) -> Resu
         }
         Table::Schemas => again::<SchemaRecord>(&rows, key, bytes),
         Table::Runs => again::<RunRecord>(&rows, key, bytes),
+        Table::Checkpoints => again::<CheckpointRow>(&rows, key, bytes),
+        Table::Contents => again::<ContentRecord>(&rows, key, bytes),
         Table::Keys => again::<KeyRecord>(&rows, key, bytes),
         Table::Intents => again::<IntentRecord>(&rows, key, bytes),
         Table::Quarantine => again::<QuarantineRecord>(&rows, key, bytes),
@@ -103,6 +106,10 @@ impl Read for Nowhere {
     }
 
     fn scan(&self, _: Table, _: &[u8], _: &[u8], _: usize) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
+        Ok(Vec::new())
+    }
+
+    fn scan_back(&self, _: Table, _: &[u8], _: &[u8], _: usize) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
         Ok(Vec::new())
     }
 

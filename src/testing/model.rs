@@ -42,6 +42,8 @@ pub struct Model {
     pub intents: Vec<IntentModel>,
     /// The time, by the store's clock.
     pub now: Timestamp,
+    /// How many checkpoints of a run its options let stay; `None` for all.
+    pub keep_last: Option<usize>,
 }
 
 /// A run as it must be.
@@ -59,6 +61,8 @@ pub struct RunModel {
     pub rows: BTreeMap<u64, u64>,
     /// Rows that were removed, and not written since.
     pub removed: BTreeSet<u64>,
+    /// Its checkpoints, oldest first: after how many steps, and the state.
+    pub checkpoints: Vec<(u64, Tape)>,
 }
 
 /// A key that was seen.
@@ -133,10 +137,13 @@ impl Tape {
     }
 }
 
-/// One letter of the weight: other letters for other steps, and every 4 KiB.
+/// One letter of the weight: no pattern that could be compressed, and every 4 KiB from one of 1,021
+/// pieces, so that other steps have pieces in common, in other places.
 fn weight_at(key: u64, at: u32) -> char {
-    let letter = key.wrapping_add(u64::from(at >> 12)).wrapping_mul(7) % 26;
-    char::from(b'a' + u8::try_from(letter).unwrap_or(0))
+    let piece = key.wrapping_add(u64::from(at >> 12).wrapping_mul(7)) % 1_021;
+    let mixed = ((piece << 12) | u64::from(at & 0xfff)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    let letter = (mixed ^ (mixed >> 29)).wrapping_mul(0xBF58_476D_1CE4_E5B9) >> 40;
+    char::from(b'a' + u8::try_from(letter % 26).unwrap_or(0))
 }
 
 /// One thing that is done to a store. Each is one commit, except where it says otherwise.
@@ -159,6 +166,8 @@ pub enum Op {
     Release(u64),
     /// Refuses the nth intent that was emitted, from 0.
     Reject(u64),
+    /// Removes the nth checkpoint of a run, from 0, the oldest.
+    Delete(u8, u64),
     /// Migrates all runs to another type, of which they are when they are next opened migrated back,
     /// run by run. Changes nothing of what they mean; as many commits as the store makes of it.
     Migrate,
@@ -183,6 +192,8 @@ pub struct Step {
     pub ttl_ms: Option<u64>,
     /// Makes the state so many bytes heavy; `None` leaves it as it is.
     pub weight: Option<u32>,
+    /// Whether it saves a checkpoint.
+    pub saves: bool,
 }
 
 /// What came of an [`Op`].
@@ -252,6 +263,16 @@ impl Model {
                     None => Answer::Refused(ErrorKind::NotFound),
                 }
             }
+            Op::Delete(run, nth) => {
+                let checkpoints = self.runs.get_mut(run).map(|run| &mut run.checkpoints);
+                match (checkpoints, usize::try_from(*nth)) {
+                    (Some(checkpoints), Ok(nth)) if nth < checkpoints.len() => {
+                        checkpoints.remove(nth);
+                        Answer::Done
+                    }
+                    _ => Answer::Refused(ErrorKind::NotFound),
+                }
+            }
             Op::Migrate => Answer::Done,
             Op::Wait(ms) => {
                 self.now = self.now.after(Duration::from_millis(*ms));
@@ -266,7 +287,7 @@ impl Model {
         let mut emitted = Vec::new();
         let mut done = Vec::new();
         for step in steps {
-            match draft.step(step, self.now) {
+            match draft.step(step, self.now, self.keep_last) {
                 Err(kind) => return Answer::Refused(kind),
                 Ok((is_fresh, outcome)) => {
                     if is_fresh {
@@ -284,7 +305,12 @@ impl Model {
 }
 
 impl RunModel {
-    fn step(&mut self, step: &Step, now: Timestamp) -> Result<(bool, u64), ErrorKind> {
+    fn step(
+        &mut self,
+        step: &Step,
+        now: Timestamp,
+        keep_last: Option<usize>,
+    ) -> Result<(bool, u64), ErrorKind> {
         if let Some(seen) = self.keys.get(&step.key) {
             return Ok((false, seen.outcome));
         }
@@ -301,6 +327,11 @@ impl RunModel {
         for row in &step.removes {
             self.rows.remove(row);
             self.removed.insert(*row);
+        }
+        if step.saves {
+            self.checkpoints.push((self.steps, self.state.clone()));
+            let surplus = keep_last.map_or(0, |keep| self.checkpoints.len().saturating_sub(keep));
+            self.checkpoints.drain(..surplus);
         }
         let deadline = step.ttl_ms.map(|ttl_ms| now.after(Duration::from_millis(ttl_ms)));
         self.keys.insert(step.key, Seen { outcome, deadline });

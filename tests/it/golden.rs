@@ -17,7 +17,7 @@ fn path(name: &str) -> PathBuf {
 }
 
 /// The bytes of a golden store; see `src/bin/milepost/torture/golden.rs`.
-fn expand(packed: &[u8]) -> Vec<u8> {
+pub fn expand(packed: &[u8]) -> Vec<u8> {
     let number = |bytes: &[u8]| u32::from_le_bytes(bytes[..4].try_into().unwrap()) as usize;
     let mut bytes = vec![0; u64::from_le_bytes(packed[..8].try_into().unwrap()) as usize];
     let mut rest = &packed[8..];
@@ -48,7 +48,7 @@ fn of_the_next_format(bytes: &[u8]) -> Vec<u8> {
     let rows = rows_of(bytes, "meta");
     let (key, row) = rows.iter().find(|(key, _)| key == b"identity").unwrap();
     assert_eq!(row[FORMAT_AT], 1, "the format is the first number of the identity");
-    with_row(bytes, "meta", key, Some(&reframed(0, key, row, |row| row[FORMAT_AT] = 2)))
+    with_row(bytes, "meta", key, Some(&reframed(0, key, row, |row| row[FORMAT_AT] = 3)))
 }
 
 /// Against: an old program that takes a newer store for its own, or for a damaged one that could be
@@ -56,7 +56,7 @@ fn of_the_next_format(bytes: &[u8]) -> Vec<u8> {
 #[test]
 fn a_golden_store_of_the_next_format_is_refused_and_stays_as_it_is() {
     for (old, new) in
-        [("format-1-closed", "format-2-closed"), ("format-1-killed", "format-2-killed")]
+        [("format-1-closed", "format-3-closed"), ("format-1-killed", "format-3-killed")]
     {
         let new = path(&format!("{new}.store"));
         // What was released stays as it is: only an empty file is filled.
@@ -65,7 +65,7 @@ fn a_golden_store_of_the_next_format_is_refused_and_stays_as_it_is() {
             let old = expand(&fs::read(path(&format!("{old}.store"))).unwrap());
             let mut bytes = of_the_next_format(&old);
             // The storage engine closed it; a killed one has this flag of redb's.
-            bytes[9] |= if new.ends_with("format-2-killed.store") { 2 } else { 0 };
+            bytes[9] |= if new.ends_with("format-3-killed.store") { 2 } else { 0 };
             fs::write(&new, pack(&bytes)).unwrap();
         }
         let bytes = expand(&fs::read(&new).unwrap());

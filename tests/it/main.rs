@@ -17,6 +17,7 @@
 mod support;
 
 mod bot;
+mod checkpoints;
 mod claim;
 mod crash_matrix;
 mod damage;
@@ -28,6 +29,8 @@ mod fence;
 mod flips;
 mod forged;
 mod golden;
+mod large_migrated;
+mod large_state;
 mod migrate;
 mod model;
 mod newer;
@@ -35,6 +38,7 @@ mod ops;
 mod place;
 mod relay;
 mod rescued;
+mod retention;
 mod schemas;
 mod security;
 mod step;

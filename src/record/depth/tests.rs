@@ -112,9 +112,9 @@ fn bytes_that_always_go_on_are_refused_and_do_not_end_the_process() {
 fn a_value_of_all_levels_comes_back_and_one_of_more_is_not_written() {
     on_a_small_stack(|| {
         let deepest = list(LEVELS_MAX - 1);
-        let bytes = encode_guarded(&deepest).unwrap();
+        let bytes = encode_guarded(&deepest, 0).unwrap();
         assert_eq!(decode::<List>(&bytes).unwrap(), deepest);
-        let error = encode_guarded(&list(LEVELS_MAX)).unwrap_err().to_string();
+        let error = encode_guarded(&list(LEVELS_MAX), 0).unwrap_err().to_string();
         assert!(error.contains("List") && error.contains("128 levels"), "{error}");
         assert!(encode(&list(LEVELS_MAX)).is_err());
         // Not even on the way to the stack's end.
@@ -179,7 +179,7 @@ fn a_type_that_counts_more_levels_when_it_is_read_is_refused_before_it_is_lost()
     on_a_small_stack(|| {
         let mut value = Uneven::default();
         let mut written = 0;
-        while let Ok(bytes) = encode_guarded(&value) {
+        while let Ok(bytes) = encode_guarded(&value, 0) {
             assert_eq!(decode::<Uneven>(&bytes).unwrap(), value);
             value = Uneven(Some(value.into()));
             written += 1;
@@ -208,9 +208,9 @@ fn a_list_that_says_it_has_more_elements_than_bytes_is_refused_at_once() {
 fn a_list_of_elements_without_bytes_is_written_as_far_as_it_can_be_read() {
     for len in [0, 1, 1_000, FREE_ELEMENTS_MAX] {
         let units = vec![(); len];
-        assert_eq!(decode::<Vec<()>>(&encode_guarded(&units).unwrap()).unwrap(), units);
+        assert_eq!(decode::<Vec<()>>(&encode_guarded(&units, 0).unwrap()).unwrap(), units);
     }
-    let error = encode_guarded(&vec![(); FREE_ELEMENTS_MAX + 100]).unwrap_err().to_string();
+    let error = encode_guarded(&vec![(); FREE_ELEMENTS_MAX + 100], 0).unwrap_err().to_string();
     assert!(error.contains("no bytes"), "{error}");
     let several = vec![vec![(); FREE_ELEMENTS_MAX / 2 + 100]; 2];
     assert!(encode(&several).is_err());

@@ -37,7 +37,7 @@ pub(crate) const RELEASED: &[Golden] =
 
 /// What no program of this format may read, or change.
 pub(crate) const NEWER: &[Golden] =
-    &[golden!("format-2-closed", "format-1"), golden!("format-2-killed", "format-1")];
+    &[golden!("format-3-closed", "format-1"), golden!("format-3-killed", "format-1")];
 
 impl Golden {
     pub(crate) fn bytes(&self) -> Result<Vec<u8>, String> {

@@ -129,7 +129,7 @@ fn ops() -> Vec<Op> {
         Op::Step(0, Step { weight: Some(10), removes: vec![3, 4, 5], ..step(130) }),
         many(200),
         Op::Rewind(0, 50),
-        Op::Step(0, Step { weight: Some(1_200_000), ..step(230) }),
-        Op::Step(0, Step { weight: Some(1), emits: vec![9], ..step(240) }),
+        Op::Step(0, Step { weight: Some(1_200_000), saves: true, ..step(230) }),
+        Op::Step(0, Step { weight: Some(1), emits: vec![9], saves: true, ..step(240) }),
     ]
 }

@@ -3,12 +3,16 @@
 
 use std::ops::RangeInclusive;
 use std::sync::Arc;
+use std::time::Duration;
 
 use milepost::testing::{Actor, Model, Op, SimDisk, Step, Trace};
-use milepost::{Clock, Durability, ManualClock, Options, Reopen, Timestamp};
+use milepost::{Clock, Durability, ManualClock, Options, Reopen, Retention, Timestamp};
 
 /// When all stories begin.
 pub(super) const BEGINNING: Timestamp = Timestamp::from_ms(1_700_000_000_000);
+
+/// How many checkpoints of a run stay.
+const KEEP_LAST: u64 = 4;
 
 /// How the store under a story commits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,7 +26,12 @@ impl Mode {
     pub(crate) const ALL: [Self; 3] = [Self::OnePhase, Self::TwoPhase, Self::Instant];
 
     pub(crate) fn options(self, clock: &ManualClock) -> Options {
-        let options = Options::new().cache_bytes(1 << 20).clock(clock.clone());
+        let options =
+            Options::new().cache_bytes(1 << 20).clock(clock.clone()).retention(Retention {
+                keep_last: KEEP_LAST,
+                keep_for: Duration::ZERO,
+                ..Retention::keep_all()
+            });
         match self {
             Self::OnePhase => options,
             Self::TwoPhase => options.durability(Durability::TwoPhase),
@@ -113,6 +122,7 @@ impl Teller {
             commits: 0,
         };
         // The run that was just opened, and has made no step.
+        teller.model.keep_last = usize::try_from(KEEP_LAST).ok();
         teller.model.runs.insert(0, milepost::testing::RunModel::default());
         teller.chapter(0, 0);
         Ok(teller)

@@ -11,8 +11,7 @@ pub(super) const WORKLOADS: &[Workload] = &[
     ("growth", growth),
     ("delete", delete),
     ("expiry", expiry),
-    // Checkpoints are not cut into chunks yet: large states, written anew, stand for that.
-    ("large states", large),
+    ("chunked checkpoints", chunked),
     ("lives", lives),
     ("migration", migration),
     ("group of 64", group),
@@ -91,13 +90,27 @@ fn expiry(teller: &mut Teller, rng: &mut Rng) -> Result<(), String> {
     Ok(())
 }
 
-/// Large states and small ones in turn, so that long runs of pages come and go.
-fn large(teller: &mut Teller, rng: &mut Rng) -> Result<(), String> {
+/// Large states and small ones in turn, so that long runs of pages come and go; checkpoints of both,
+/// which share chunks with the newest state and with those of another run, or are based on one
+/// another; more of them than are kept, and some that are removed.
+fn chunked(teller: &mut Teller, rng: &mut Rng) -> Result<(), String> {
     for key in 0..14u64 {
         let mut most = [250_000, 10, 90_000, 400_000, 4_000].into_iter();
         let most = most.nth(usize::try_from(rng.below(5)).unwrap_or(0));
         let weight = Some(most.unwrap_or(10) + u32::try_from(rng.below(5_000)).unwrap_or(0));
-        teller.tell(&Op::Step(0, Step { weight, ..step(key) }))?;
+        let saves = !rng.one_in(4);
+        teller.tell(&Op::Step(0, Step { weight, saves, ..step(key) }))?;
+        match rng.below(4) {
+            // The chunks of the same weight, in another run.
+            0 => teller.tell(&Op::Step(1, Step { weight, saves, ..step(key) }))?,
+            // The same weight again, and little else.
+            1 => {
+                let again = Step { saves: true, position: key, ..step(100 + key) };
+                teller.tell(&Op::Step(0, again))?;
+            }
+            2 => teller.tell(&Op::Delete(0, rng.below(4)))?,
+            _ => {}
+        }
     }
     Ok(())
 }

@@ -1,0 +1,288 @@
+//! Large bytes as chunks: cut where their content says, so that a change moves no cut but those
+//! beside it; and small bytes as what they differ in from others.
+//!
+//! A chunk is named by the hash of its bytes. The cuts depend on the bytes alone and are part of the
+//! format: with other ones, what is stored would be found again nowhere, and every state be stored
+//! once more. Nothing would be misread: the lengths stand beside the names.
+
+use std::collections::HashMap;
+use std::fmt;
+
+use lz4_flex::block;
+use serde::{Deserialize, Serialize};
+
+use super::codec::Bytes;
+
+/// The shortest chunk, but for the last one, in bytes.
+const CHUNK_BYTES_MIN: usize = 2 << 10;
+/// What a chunk has on average.
+const CHUNK_BYTES_AVERAGE: usize = 8 << 10;
+/// The longest chunk.
+pub(crate) const CHUNK_BYTES_MAX: usize = 32 << 10;
+
+/// The name of a chunk: the first 128 bits of the BLAKE3 hash of its bytes.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(crate) struct ChunkId(pub(crate) [u8; 16]);
+
+impl ChunkId {
+    pub(crate) fn of(bytes: &[u8]) -> Self {
+        let mut short = [0; 16];
+        short.copy_from_slice(blake3::hash(bytes).as_bytes().split_at(16).0);
+        Self(short)
+    }
+}
+
+impl fmt::Debug for ChunkId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+/// One chunk in its place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Chunk {
+    pub(crate) id: ChunkId,
+    /// Its length, in bytes.
+    pub(crate) len: u32,
+}
+
+/// Cuts `bytes`. What was cut before, and is still there, is found by comparing it, which is ten
+/// times as fast as hashing it: `before` are the bytes of then, and their chunks.
+pub(crate) fn cut(bytes: &[u8], before: Option<(&[u8], &[Chunk])>) -> Vec<Chunk> {
+    let mut known = Known::new(before);
+    let mut chunks = Vec::with_capacity(bytes.len() / CHUNK_BYTES_AVERAGE + 1);
+    let mut rest = bytes;
+    while !rest.is_empty() {
+        let chunk = known.next(rest).unwrap_or_else(|| {
+            let chunk = first_of(rest);
+            known.follow(chunk.id);
+            chunk
+        });
+        chunks.push(chunk);
+        rest = rest.get(chunk.len as usize..).unwrap_or_default();
+    }
+    chunks
+}
+
+/// The first chunk of `rest`. Where it ends depends on its own bytes alone, unless the end of all
+/// is near.
+fn first_of(rest: &[u8]) -> Chunk {
+    let window = rest.get(..CHUNK_BYTES_MAX).unwrap_or(rest);
+    let cdc =
+        fastcdc::v2020::FastCDC::new(window, CHUNK_BYTES_MIN, CHUNK_BYTES_AVERAGE, CHUNK_BYTES_MAX);
+    let (_, end) = cdc.cut(0, window.len());
+    let bytes = window.get(..end.max(1)).unwrap_or(window);
+    #[expect(clippy::cast_possible_truncation, reason = "no chunk is longer than 32 KiB")]
+    let len = bytes.len() as u32;
+    Chunk { id: ChunkId::of(bytes), len }
+}
+
+/// The chunks of an earlier state, and which of them is expected next.
+struct Known<'a> {
+    bytes: &'a [u8],
+    chunks: &'a [Chunk],
+    /// Where each chunk begins.
+    starts: Vec<usize>,
+    /// Which chunk has this name: made when something has changed.
+    places: Option<HashMap<ChunkId, usize>>,
+    next: usize,
+}
+
+impl<'a> Known<'a> {
+    fn new(before: Option<(&'a [u8], &'a [Chunk])>) -> Self {
+        let (bytes, chunks) = before.unwrap_or_default();
+        let mut at = 0;
+        let starts = chunks.iter().map(|chunk| {
+            at += chunk.len as usize;
+            at - chunk.len as usize
+        });
+        Self { bytes, chunks, starts: starts.collect(), places: None, next: 0 }
+    }
+
+    /// The chunk that is expected, if `rest` begins with its bytes.
+    ///
+    /// The last one was ended by the end of all; so it is expected at the end alone.
+    fn next(&mut self, rest: &[u8]) -> Option<Chunk> {
+        let chunk = *self.chunks.get(self.next)?;
+        let start = *self.starts.get(self.next)?;
+        let bytes = self.bytes.get(start..start + chunk.len as usize)?;
+        let is_last = self.next + 1 == self.chunks.len();
+        let same = rest.starts_with(bytes) && (!is_last || rest.len() == bytes.len());
+        // A cut that the longest length or the content set is there whatever follows.
+        same.then(|| {
+            self.next += 1;
+            chunk
+        })
+    }
+
+    /// Something new was cut: goes on behind the chunk of that name, or else at the place where
+    /// the new one ends.
+    fn follow(&mut self, id: ChunkId) {
+        let places = self.places.get_or_insert_with(|| {
+            self.chunks.iter().enumerate().map(|(nth, chunk)| (chunk.id, nth)).collect()
+        });
+        // A changed chunk mostly has the length of the one it replaces.
+        self.next = places.get(&id).map_or(self.next, |nth| *nth) + 1;
+    }
+}
+
+/// Bytes as they are stored: plain, or smaller.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Packed {
+    Plain(Bytes),
+    /// As an LZ4 block of so many bytes.
+    Lz4 {
+        len: u32,
+        block: Bytes,
+    },
+}
+
+impl Packed {
+    /// Compressed, if that saves an eighth.
+    pub(crate) fn of(bytes: &[u8]) -> Self {
+        Self::smaller(bytes, block::compress(bytes))
+            .unwrap_or_else(|| Self::Plain(Bytes(bytes.to_vec())))
+    }
+
+    /// What `bytes` differ in from `base`, if that is at most half of them. LZ4 looks back over
+    /// 64 KiB: of longer ones, it finds less again.
+    pub(crate) fn against(base: &[u8], bytes: &[u8]) -> Option<Self> {
+        Self::smaller(bytes, block::compress_with_dict(bytes, base))
+            .filter(|packed| packed.stored() <= bytes.len() / 2)
+    }
+
+    fn smaller(bytes: &[u8], block: Vec<u8>) -> Option<Self> {
+        let len = u32::try_from(bytes.len()).ok()?;
+        let pays = block.len() <= bytes.len() - bytes.len() / 8;
+        pays.then_some(Self::Lz4 { len, block: Bytes(block) })
+    }
+
+    /// How many bytes are stored.
+    pub(crate) fn stored(&self) -> usize {
+        match self {
+            Self::Plain(bytes) => bytes.0.len(),
+            Self::Lz4 { block, .. } => block.0.len(),
+        }
+    }
+
+    /// The bytes; `None` if they cannot be had from what is stored, or are more than `limit`.
+    pub(crate) fn open(&self, base: &[u8], limit: usize) -> Option<Vec<u8>> {
+        match self {
+            Self::Plain(bytes) => Some(bytes.0.clone()),
+            Self::Lz4 { len, block } => {
+                // LZ4 never makes more than 255 bytes of one: no larger room on a length's word.
+                let len = usize::try_from(*len).ok().filter(|len| *len <= limit)?;
+                if len > block.0.len().saturating_mul(255).saturating_add(64) {
+                    return None;
+                }
+                let mut bytes = vec![0; len];
+                let written = block::decompress_into_with_dict(&block.0, &mut bytes, base).ok()?;
+                (written == len).then_some(bytes)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Bytes without a pattern, from a seed.
+    fn noise(seed: u64, len: usize) -> Vec<u8> {
+        let mut bytes = vec![0; len];
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&seed.to_le_bytes());
+        hasher.finalize_xof().fill(&mut bytes);
+        bytes
+    }
+
+    fn parts<'a>(bytes: &'a [u8], chunks: &[Chunk]) -> Vec<&'a [u8]> {
+        let mut rest = bytes;
+        chunks
+            .iter()
+            .map(|chunk| {
+                let (part, behind) = rest.split_at(chunk.len as usize);
+                rest = behind;
+                part
+            })
+            .collect()
+    }
+
+    #[test]
+    fn chunks_are_all_of_the_bytes_in_order() {
+        let bytes = noise(1, 1 << 20);
+        let chunks = cut(&bytes, None);
+        let parts = parts(&bytes, &chunks);
+        assert_eq!(parts.concat(), bytes);
+        assert!(parts.iter().all(|part| part.len() <= CHUNK_BYTES_MAX));
+        assert!(chunks.iter().zip(parts).all(|(chunk, part)| chunk.id == ChunkId::of(part)));
+        assert!((64..256).contains(&chunks.len()), "{} chunks", chunks.len());
+    }
+
+    #[test]
+    fn the_cuts_are_part_of_the_format() {
+        let lens: Vec<u32> = cut(&noise(7, 60_000), None).iter().map(|chunk| chunk.len).collect();
+        assert_eq!(lens, GOLDEN_LENS, "stores in the field would store every state anew");
+    }
+
+    const GOLDEN_LENS: [u32; 6] = [11_260, 12_428, 5_390, 13_697, 12_075, 5_150];
+
+    #[test]
+    fn an_insertion_at_the_front_leaves_nearly_all_chunks_as_they_were() {
+        let old = noise(2, 1 << 20);
+        let before = cut(&old, None);
+        let new = [b"a few bytes more".as_slice(), &old].concat();
+        let after = cut(&new, Some((&old, &before)));
+        assert_eq!(after, cut(&new, None));
+        let come = after.iter().filter(|chunk| !before.contains(chunk)).count();
+        assert!(come <= 2, "{come} chunks are new");
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn what_is_known_of_the_bytes_before_changes_no_cut(
+            seed in 0u64..4,
+            len in 0usize..200_000,
+            edits in prop::collection::vec((0usize..200_000, 0usize..3_000, 0usize..3_000), 0..6),
+        ) {
+            // Long runs of equal bytes too: there no content says where to cut.
+            let mut old = noise(seed, len);
+            if seed == 3 { old.fill(0); }
+            let before = cut(&old, None);
+            let mut new = old.clone();
+            for (at, gone, come) in edits {
+                let at = at.min(new.len());
+                let end = (at + gone).min(new.len());
+                new.splice(at..end, noise(at as u64, come));
+            }
+            prop_assert_eq!(cut(&new, Some((&old, &before))), cut(&new, None));
+        }
+
+        #[test]
+        fn what_differs_gives_the_bytes_back(
+            base in prop::collection::vec(any::<u8>(), 0..3_000),
+            at in 0usize..3_000,
+            piece in prop::collection::vec(any::<u8>(), 0..300),
+        ) {
+            let at = at.min(base.len());
+            let mut bytes = base.clone();
+            bytes.splice(at..(at + piece.len()).min(base.len()), piece);
+            if let Some(packed) = Packed::against(&base, &bytes) {
+                prop_assert_eq!(packed.open(&base, 1 << 20), Some(bytes.clone()));
+            }
+            prop_assert_eq!(Packed::of(&bytes).open(&[], 1 << 20), Some(bytes));
+        }
+
+        #[test]
+        fn no_block_makes_the_decompressor_panic(
+            len in any::<u32>(),
+            block in prop::collection::vec(any::<u8>(), 0..300),
+            base in prop::collection::vec(any::<u8>(), 0..300),
+        ) {
+            let _ = Packed::Lz4 { len, block: Bytes(block) }.open(&base, 1 << 20);
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! A run as the plan will leave it: every step of the plan, and what is written when it is whole.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::done::Done;
+use super::history::{Moment, newest, save, unless_damaged};
+use super::labels::Labels;
+use super::retain::sweep;
+use super::saves::{Last, Saves};
+use super::seen::{refuse_beyond_horizon, repeated, settle_key};
+use super::state::{self, Large, Stored};
+use super::tx::{Tx, check_key, store_value};
+use super::valid::write_valid;
+use crate::error::{Error, Result};
+use crate::id::RunName;
+use crate::ledger::{Key, KeyRecord, RunRecord, Versioned, run_key, step_key};
+use crate::position::Position;
+use crate::store::{Plan, Read, Retention};
+
+/// The run as the plan will leave it.
+pub(super) struct Draft<S> {
+    name: RunName,
+    /// Which schema the state is written under.
+    schema: u32,
+    state: S,
+    position: Position,
+    steps: u64,
+    /// The state as it was written last, if that was large.
+    large: Option<Arc<Large>>,
+    /// The state as this plan has written it, and after how many steps.
+    written: Option<(u64, Stored)>,
+    saves: Saves,
+    retention: Retention,
+}
+
+impl<S> Draft<S>
+where
+    S: Versioned + Serialize + DeserializeOwned + Default + 'static,
+{
+    pub(super) fn of(
+        name: &RunName,
+        record: &RunRecord,
+        schema: u32,
+        state: S,
+        large: Option<Arc<Large>>,
+        saves: &Saves,
+        retention: Retention,
+    ) -> Self {
+        Self {
+            name: name.clone(),
+            schema,
+            state,
+            position: record.position.clone(),
+            steps: record.steps,
+            large,
+            written: None,
+            saves: saves.clone(),
+            retention: saves.retention.unwrap_or(retention),
+        }
+    }
+
+    pub(super) fn step<R: Serialize + DeserializeOwned>(
+        &mut self,
+        plan: &mut Plan<'_>,
+        key: &Key,
+        position: Position,
+        work: impl FnOnce(&mut Tx<'_, S>) -> Result<R>,
+    ) -> Result<Done<R>> {
+        check_key(plan, &key.bytes)?;
+        let row = step_key(&self.name, &key.bytes);
+        if let Some(record) = plan.record::<KeyRecord>(&row)? {
+            return repeated(&record, key, &row);
+        }
+        refuse_beyond_horizon(plan, key, &row)?;
+        let position = self.position.advance(position)?;
+        let mut tx = Tx::new(plan, &self.name, std::mem::take(&mut self.state));
+        let outcome = work(&mut tx)?;
+        let (state, mut wants) = tx.into_parts();
+        self.state = state;
+        let labels = wants.checkpoint.take();
+        wants.write(plan)?;
+        settle_key(plan, &row, key, store_value(plan, &outcome)?)?;
+        self.position = position;
+        self.steps = self.steps.checked_add(1).ok_or_else(|| {
+            Error::damaged(format!(
+                "the run \"{}\" has made {} steps, which no run can: its record is damaged. \
+                 Nothing was written",
+                self.name, self.steps
+            ))
+        })?;
+        self.checkpoint(plan, labels)?;
+        Ok(Done::Fresh(outcome))
+    }
+
+    /// Saves the checkpoint that the step asked for, or the one that is due.
+    fn checkpoint(&mut self, plan: &mut Plan<'_>, asked: Option<Labels>) -> Result<()> {
+        let automatic = asked.is_none();
+        if automatic && self.saves.autosave.is_none() {
+            return Ok(());
+        }
+        if self.saves.last.is_none() {
+            let last = unless_damaged(newest(plan, &self.name))?;
+            let last = last.map(|(_, record)| Last { steps: record.steps, at: record.at });
+            self.saves.last = Some(last.unwrap_or(self.saves.begun));
+        }
+        let Some(labels) = asked.or_else(|| self.saves.due(self.steps, plan.now())) else {
+            return Ok(());
+        };
+        let stored = self.write(plan)?;
+        let moment = Moment {
+            run: &self.name,
+            schema: self.schema,
+            position: &self.position,
+            steps: self.steps,
+            labels: &labels,
+            automatic,
+        };
+        save(plan, &moment, &stored)?;
+        sweep(plan, &self.name, self.retention)?;
+        self.written = Some((self.steps, stored));
+        self.saves.last = Some(Last { steps: self.steps, at: plan.now() });
+        Ok(())
+    }
+
+    /// The state as it is now, written unless this plan has done so already.
+    fn write(&mut self, plan: &mut Plan<'_>) -> Result<Stored> {
+        if let Some((steps, stored)) = self.written.take()
+            && steps == self.steps
+        {
+            return Ok(stored);
+        }
+        let about = self.large.as_ref().map_or(0, |large| large.whole.bytes().len());
+        let state = write_valid(plan, &self.state, about)
+            .map_err(|error| error.context(format!("the state of the run \"{}\"", self.name)))?;
+        let stored = state::write(plan, self.large.as_deref(), state)?;
+        self.large.clone_from(&stored.large);
+        Ok(stored)
+    }
+
+    /// Writes the run once, however many steps the plan has; what it is then, and what is written of
+    /// it, if there was a step at all.
+    pub(super) fn finish(
+        mut self,
+        plan: &mut Plan<'_>,
+        before: &RunRecord,
+    ) -> Result<(S, Option<Written>)> {
+        if self.steps == before.steps {
+            return Ok((self.state, None));
+        }
+        let Stored { row, large } = self.write(plan)?;
+        let record = RunRecord {
+            position: self.position,
+            steps: self.steps,
+            schema: self.schema,
+            state: row,
+            epoch: plan.epoch(),
+            recovery_attempts: 0,
+            created: before.created,
+            changed: plan.now(),
+        };
+        plan.put(&run_key(&self.name), &record)?;
+        Ok((self.state, Some(Written { record, large, last: self.saves.last })))
+    }
+}
+
+/// A run as a plan has written it.
+pub(super) struct Written {
+    pub(super) record: RunRecord,
+    pub(super) large: Option<Arc<Large>>,
+    pub(super) last: Option<Last>,
+}
