@@ -533,7 +533,7 @@ pub(crate) const MUTANTS: &[Mutant] = &[
     Mutant {
         bug: "the key of a step is not written with it",
         patches: &[Patch {
-            file: "src/step/run.rs",
+            file: "src/step/draft.rs",
             is: "settle_key(plan, &row, key, store_value(plan, &outcome)?)?;",
             becomes: "let _ = (row, settle_key);",
         }],
@@ -542,9 +542,9 @@ pub(crate) const MUTANTS: &[Mutant] = &[
     Mutant {
         bug: "the state is not written with the step",
         patches: &[Patch {
-            file: "src/step/run.rs",
-            is: "            plan.put(&run_key(&self.name), &record)?;\n            run.record = record;",
-            becomes: "            run.record = record;",
+            file: "src/step/draft.rs",
+            is: "plan.put(&run_key(&self.name), &record)?;",
+            becomes: "let _ = run_key(&self.name);",
         }],
         fate: FoundBy(&[T12]),
     },
@@ -601,6 +601,172 @@ pub(crate) const MUTANTS: &[Mutant] = &[
             becomes: "(Stage::InFlight, Event::Abandon) => Ok(Stage::Prepared),",
         }],
         fate: FoundBy(&[T6, T12]),
+    },
+    // The history.
+    Mutant {
+        bug: "who lists a chunk that is there already is not counted",
+        patches: &[Patch {
+            file: "src/step/content.rs",
+            is: "return refer_to(plan, id);",
+            becomes: "return Ok(());",
+        }],
+        fate: FoundBy(&[
+            T1,
+            Test(
+                "large_state::two_runs_with_one_state_share_its_chunks_and_the_last_one_takes_them_along",
+            ),
+        ]),
+    },
+    Mutant {
+        bug: "a checkpoint of a large state does not refer to its chunks",
+        patches: &[Patch {
+            file: "src/step/history.rs",
+            is: "            refer(plan, chunks)?;\n",
+            becomes: "            let _ = chunks;\n",
+        }],
+        fate: FoundBy(&[
+            T1,
+            Test("checkpoints::a_checkpoint_of_a_large_state_keeps_its_chunks_and_gives_them_back"),
+        ]),
+    },
+    Mutant {
+        bug: "who lists a chunk no more is still counted",
+        patches: &[Patch {
+            file: "src/step/content.rs",
+            is: "plan.put_aside(&count_key(id), &ContentRecord::Count(count - 1))?;",
+            becomes: "let _ = count;",
+        }],
+        fate: FoundBy(&[T1]),
+    },
+    Mutant {
+        bug: "a chunk that nobody lists any more stays",
+        patches: &[Patch {
+            file: "src/step/content.rs",
+            is: "plan.forget(Table::Contents, &chunk_key(id));",
+            becomes: "",
+        }],
+        fate: FoundBy(&[
+            T1,
+            Test("large_state::a_state_that_grows_and_shrinks_leaves_no_chunk_behind"),
+        ]),
+    },
+    Mutant {
+        bug: "a chunk goes while others list it",
+        patches: &[Patch {
+            file: "src/step/content.rs",
+            is: "match referrers(plan, id)? {",
+            becomes: "match referrers(plan, id)?.min(1) {",
+        }],
+        fate: FoundBy(&[
+            T1,
+            Test("checkpoints::a_checkpoint_of_a_large_state_keeps_its_chunks_and_gives_them_back"),
+        ]),
+    },
+    Mutant {
+        bug: "a chunk is believed whatever its name says",
+        patches: &[Patch {
+            file: "src/step/content.rs",
+            is: ".filter(|bytes| ChunkId::of(bytes) == id)",
+            becomes: ".filter(|_| ChunkId::of(&id.0) != id)",
+        }],
+        fate: FoundBy(&[Test(
+            "large_state::a_chunk_that_is_damaged_or_missing_or_another_one_is_told_and_never_taken",
+        )]),
+    },
+    Mutant {
+        bug: "a checkpoint is loaded whatever its id says",
+        patches: &[Patch {
+            file: "src/step/history.rs",
+            is: "if content.id(&bytes) != record.id {",
+            becomes: "if content.id(&bytes) != record.id && false {",
+        }],
+        fate: FoundBy(&[Test(
+            "checkpoints::a_damaged_checkpoint_is_told_and_never_loaded_and_stops_no_step",
+        )]),
+    },
+    Mutant {
+        bug: "a checkpoint goes without a line in the index",
+        patches: &[Patch {
+            file: "src/step/history.rs",
+            is: "plan.put_aside(&id_key(&record.id, place), &CheckpointRow::Id)?;",
+            becomes: "",
+        }],
+        fate: FoundBy(&[Test("checkpoints::checkpoints_are_what_a_list_of_states_would_be")]),
+    },
+    Mutant {
+        bug: "the line in the index of a checkpoint that goes stays",
+        patches: &[Patch {
+            file: "src/step/history.rs",
+            is: "plan.forget(Table::Checkpoints, &id_key(&record.id, &place));",
+            becomes: "",
+        }],
+        fate: FoundBy(&[T1]),
+    },
+    Mutant {
+        bug: "checkpoints that go are still counted",
+        patches: &[Patch {
+            file: "src/step/history.rs",
+            is: "history.count = history.count.saturating_sub(1);",
+            becomes: "",
+        }],
+        fate: FoundBy(&[
+            T1,
+            Test("retention::only_the_last_so_many_stay_and_they_stay_what_they_are"),
+        ]),
+    },
+    Mutant {
+        bug: "what a checkpoint differs from goes before it",
+        patches: &[Patch {
+            file: "src/step/history.rs",
+            is: "removal.whole.extend(made_whole(rows, run, *sequence, sequences)?);",
+            becomes: "",
+        }],
+        fate: FoundBy(&[
+            T1,
+            Test(
+                "checkpoints::a_checkpoint_in_the_middle_goes_and_its_neighbours_stay_what_they_are",
+            ),
+        ]),
+    },
+    Mutant {
+        bug: "a retention lets go of the newest checkpoint",
+        patches: &[Patch {
+            file: "src/store/retention.rs",
+            is: "newer > 0 && (is_surplus || bytes > self.keep_bytes)",
+            becomes: "is_surplus || bytes > self.keep_bytes",
+        }],
+        fate: FoundBy(&[Test("retention::the_oldest_go_while_all_states_together_are_too_large")]),
+    },
+    Mutant {
+        bug: "a retention lets go of a pinned checkpoint",
+        patches: &[Patch {
+            file: "src/step/retain.rs",
+            is: "if !record.pinned && !is_doubted(doubts, place.sequence, next) {",
+            becomes: "if !is_doubted(doubts, place.sequence, next) {",
+        }],
+        fate: FoundBy(&[Test("retention::what_is_pinned_stays_and_does_not_save_its_neighbours")]),
+    },
+    Mutant {
+        bug: "what was pinned after a plan was made goes with it",
+        patches: &[Patch {
+            file: "src/step/retain.rs",
+            is: "            !record.pinned && newest",
+            becomes: "            newest",
+        }],
+        fate: FoundBy(&[Test(
+            "retention::a_plan_says_what_goes_and_changes_nothing_until_it_is_applied",
+        )]),
+    },
+    Mutant {
+        bug: "a retention lets go of the state that an effect in doubt was decided in",
+        patches: &[Patch {
+            file: "src/step/retain.rs",
+            is: "if !record.pinned && !is_doubted(doubts, place.sequence, next) {",
+            becomes: "if !record.pinned && !is_doubted(&[], place.sequence, next) {",
+        }],
+        fate: FoundBy(&[Test(
+            "retention::the_checkpoint_before_an_effect_in_doubt_stays_until_it_is_settled",
+        )]),
     },
     // Time.
     Mutant {
