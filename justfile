@@ -44,9 +44,17 @@ torture minutes="30" *args:
 fuzz seconds="60" *targets:
     fuzz/run {{ seconds }} {{ targets }}
 
-# bugs put into the store on purpose, each of which the torture has to find
-mutants:
-    cargo test --all-features --test mutants -- --ignored --nocapture
+# bugs put into the store on purpose, each of which has to be found; or some of them: `just mutants T9`
+mutants word="":
+    MUTANTS="{{ word }}" cargo test --all-features --test mutants -- --ignored --nocapture
+
+# how much of the code the tests run through, file by file
+coverage:
+    cargo llvm-cov --all-features --lib --test it --summary-only
+
+# every change that a machine can think of in `ledger` and `step`, or a part of them: `just survivors 0/20`
+survivors shard="0/1":
+    cargo mutants --shard {{ shard }}
 
 # writes the formatting that `lint` asks for
 fmt:

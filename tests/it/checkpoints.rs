@@ -164,8 +164,12 @@ fn labels_that_say_two_things_or_too_much_are_refused() {
     assert_eq!(save(Labels::new().with("", "x")), ErrorKind::Invalid);
     assert_eq!(save(Labels::new().with("a", "x").identifying("a", "y")), ErrorKind::Invalid);
     assert_eq!(save(Labels::new().with("a", "x".repeat(513))), ErrorKind::LimitExceeded);
-    let many = (0..33).fold(Labels::new(), |labels, n| labels.with(n.to_string(), ""));
-    assert_eq!(save(many), ErrorKind::LimitExceeded);
+    assert_eq!(save(Labels::new().with("x".repeat(513), "")), ErrorKind::LimitExceeded);
+    let many = |count| (0..count).fold(Labels::new(), |all, n| all.with(n.to_string(), ""));
+    assert_eq!(save(many(33)), ErrorKind::LimitExceeded);
+    // At the limits.
+    let most = many(31).with("x".repeat(512), "y".repeat(512));
+    assert!(store.checkpoints().save("run", &most).is_ok());
 }
 
 #[test]

@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use milepost::testing::Rng;
 use milepost::{
-    Disk, ErrorKind, Labels, MemoryDisk, Options, RepairOptions, Run, Store, Versioned, repair,
-    verify,
+    Disk, ErrorKind, Labels, Limits, MemoryDisk, Options, RepairOptions, Run, Store, Versioned,
+    repair, verify,
 };
 use serde::{Deserialize, Serialize};
 
@@ -222,6 +222,23 @@ fn a_chunk_that_is_damaged_or_missing_or_another_one_is_told_and_never_taken() {
         assert_eq!(error.kind(), ErrorKind::Damaged, "{error}");
         assert!(store.run::<Blob>("other").is_ok());
         assert!(!store.verify().unwrap().is_sound());
+    }
+}
+
+/// Against: memory taken on the word of a list, for a state that is over the limit.
+#[test]
+fn a_large_state_over_the_limit_is_refused_and_one_at_the_limit_is_read() {
+    let (_, bytes, _) = one_chunk();
+    let open = |value_bytes| {
+        let options = Options::new().limits(Limits { value_bytes, ..Limits::default() });
+        options.open_on(Arc::new(MemoryDisk::from_bytes(bytes.clone()))).unwrap()
+    };
+    let whole = open_bytes(&bytes).unwrap();
+    let saved = whole.checkpoints().save("run", &Labels::new()).unwrap();
+    let len = usize::try_from(whole.checkpoints().show(&saved).unwrap().bytes).unwrap();
+    assert!(open(len).run::<Blob>("run").is_ok());
+    for limit in [len - 1, len / 2] {
+        assert_eq!(kind(open(limit).run::<Blob>("run")), ErrorKind::LimitExceeded);
     }
 }
 

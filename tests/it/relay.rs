@@ -237,6 +237,23 @@ fn what_the_receiver_does_not_know_is_treated_as_the_policy_says() {
     );
 }
 
+/// Against: a store that calls itself settled while one thing is open, of whatever kind.
+#[test]
+fn one_thing_left_open_is_enough_for_a_store_not_to_be_settled() {
+    let is_settled = |store: &Store| store.recovery().unwrap().is_settled();
+    let store = Store::in_memory().unwrap();
+    assert!(is_settled(&store));
+    emit(&store, &[1]);
+    assert!(!is_settled(&store), "one is prepared");
+    let relay = Relay::new(&store, "orders");
+    relay.run_once(&mut Exchange::replying([Sent::Ambiguous("timeout".into())])).unwrap();
+    assert!(!is_settled(&store), "one is in doubt");
+    relay.run_once(&mut Exchange::knowing([Probe::Applied(1)])).unwrap();
+    assert!(is_settled(&store));
+    drop(store.claim::<u64>("s", "k", &1).unwrap());
+    assert!(!is_settled(&store), "a claim is in doubt");
+}
+
 /// Against: an answer taken for another one.
 #[test]
 fn each_answer_leads_where_it_should() {

@@ -189,6 +189,46 @@ fn a_plan_says_what_goes_and_changes_nothing_until_it_is_applied() {
     assert_eq!(store.checkpoints().apply(&planned).unwrap().checkpoints, 0);
 }
 
+/// Against: figures that nobody has added up.
+#[test]
+fn what_a_plan_says_in_bytes_is_what_comes_free() {
+    let (_, store) = on_disk(&Options::new().retention(Retention::keep_all()));
+    let mut rng = Rng::of(3, "words", 0);
+    let mut run = store.run::<Blob>("run").unwrap();
+    for n in 1..=5 {
+        leave(&mut run, n, &words(&mut rng, 150_000));
+        store.checkpoints().save("run", &Labels::new()).unwrap();
+    }
+    let all = store.checkpoints().list(&CheckpointFilter::new()).unwrap().checkpoints;
+    let planned = store.checkpoints().plan("run", keep_last(2)).unwrap();
+    let freed = store.checkpoints().apply(&planned).unwrap();
+    assert_eq!(freed.checkpoints, 3);
+    assert_eq!(freed.logical_bytes, planned.logical_bytes);
+    assert_eq!(freed.logical_bytes, all[2..].iter().map(|known| known.bytes).sum::<u64>());
+    // Nothing is shared, and nothing has to be written.
+    assert_eq!(freed.physical_bytes, planned.physical_bytes);
+    let rows = freed.logical_bytes..freed.logical_bytes + 10_000;
+    assert!(rows.contains(&freed.physical_bytes), "{freed:?}");
+}
+
+/// Against: room that is said to come free, and is taken by what has to be written instead.
+#[test]
+fn what_is_written_in_the_place_of_what_goes_is_not_counted_as_free() {
+    let (_, store) = on_disk(&Options::new().retention(Retention::keep_all()));
+    let mut rng = Rng::of(4, "words", 0);
+    let mut run = store.run::<Blob>("run").unwrap();
+    let mut words = words(&mut rng, 9_000);
+    for n in 1..=2 {
+        words[0] += 1;
+        leave(&mut run, n, &words);
+        store.checkpoints().save("run", &Labels::new()).unwrap();
+    }
+    // The first one stands whole; without it, the second one has to.
+    let planned = store.checkpoints().plan("run", keep_last(1)).unwrap();
+    let freed = store.checkpoints().apply(&planned).unwrap();
+    assert!(planned.physical_bytes > 8_000 && freed.physical_bytes < 1_000, "{planned} {freed:?}");
+}
+
 #[test]
 fn much_is_let_go_of_in_many_small_commits() {
     let clock = clock();

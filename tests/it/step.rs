@@ -9,7 +9,8 @@ use milepost::{
 use serde::{Deserialize, Serialize};
 
 use crate::support::{
-    Content, Counter, count, error, key_of, killed, kind, on_disk, open_bytes, rows_of, seen,
+    Content, Counter, T0, clock, count, error, key_of, killed, kind, on_disk, open_bytes, rows_of,
+    second, seen,
 };
 
 /// Everything a step can ask for at once.
@@ -560,6 +561,17 @@ fn an_error_about_a_key_a_row_or_an_intent_names_it_as_its_user_does() {
     }
     let message = error(run.get::<String>("last-fill")).to_string();
     assert!(message.contains("last-fill") && message.contains("btc-5m"), "{message}");
+}
+
+/// Against: a closure that lives by another clock than its store.
+#[test]
+fn a_step_is_told_the_time_of_the_stores_clock_and_the_epoch() {
+    let clock = clock();
+    let store = Options::new().clock(clock.clone()).in_memory().unwrap();
+    let mut run = store.run::<Counter>("run").unwrap();
+    clock.advance(second(7));
+    let told = run.step("k", 1, |tx| Ok((tx.now().as_ms(), tx.epoch().get()))).unwrap();
+    assert_eq!(told.into_outcome(), (T0.after(second(7)).as_ms(), store.epoch().get()));
 }
 
 /// Against: payloads of users in logs.

@@ -1,8 +1,11 @@
 //! Many callers at once: each gets the answer that is true for it.
 
+use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use milepost::testing::{Call, Effect, Fault, Rng, SimDisk};
@@ -321,6 +324,75 @@ fn a_step_sees_the_steps_before_it_that_are_still_on_their_way() {
         let store = open_bytes(&disk.durable().to_vec()).unwrap();
         assert_eq!(store.run::<Counter>("run").unwrap().state().sum, 60 * 61 / 2);
     });
+}
+
+/// Against: an answer that comes before its commit is durable, or never.
+#[test]
+fn a_submitted_step_is_there_for_who_asks_and_for_who_awaits_once_it_is_durable() {
+    within(second(60), || {
+        let disk = Arc::new(SimDisk::default());
+        let store = Options::new().create_on(disk.clone()).unwrap();
+        let mut run = store.run::<Counter>("run").unwrap();
+        disk.hold_syncs();
+        let mut asked = run.submit("a", 1, |_| Ok(1u64)).unwrap();
+        assert!(disk.wait_for_held_sync());
+        let mut awaited = pin!(run.submit("b", 2, |_| Ok(2u64)).unwrap());
+        let (waker, woken) = Woken::new();
+        let mut context = Context::from_waker(&waker);
+        assert!(asked.try_wait().is_none());
+        assert!(awaited.as_mut().poll(&mut context).is_pending());
+        disk.release_syncs();
+        woken.recv().unwrap();
+        let Poll::Ready(answer) = awaited.as_mut().poll(&mut context) else { panic!("not there") };
+        assert_eq!(answer.unwrap(), Done::Fresh(2));
+        assert_eq!(asked.try_wait().unwrap().unwrap(), Done::Fresh(1));
+        // The value is handed out once.
+        assert_eq!(kind(asked.try_wait().unwrap()), ErrorKind::Invalid);
+        assert_eq!(kind(asked.wait()), ErrorKind::Invalid);
+        // What was durable before it was asked for needs no commit.
+        let mut again = pin!(run.submit("a", 1, |_| -> Result<u64> { panic!("known") }).unwrap());
+        let Poll::Ready(again) = again.as_mut().poll(&mut context) else { panic!("not there") };
+        assert_eq!(again.unwrap(), Done::Duplicate(1));
+    });
+}
+
+/// Against: an answer of success for a commit that failed.
+#[test]
+fn a_submitted_step_whose_commit_fails_says_so_to_who_asks_and_to_who_awaits() {
+    within(second(60), || {
+        let disk = Arc::new(SimDisk::default());
+        let store = Options::new().create_on(disk.clone()).unwrap();
+        let mut run = store.run::<Counter>("run").unwrap();
+        disk.arm([Fault::of(Call::Sync, 0)]);
+        let mut asked = run.submit("a", 1, |_| Ok(1u64)).unwrap();
+        let fate = loop {
+            if let Some(fate) = asked.try_wait() {
+                break kind(fate);
+            }
+            std::thread::yield_now();
+        };
+        assert!(matches!(fate, ErrorKind::Uncertain(_)), "{fate:?}");
+        let Poll::Ready(awaited) = pin!(asked).poll(&mut Context::from_waker(Waker::noop())) else {
+            panic!("it failed a while ago");
+        };
+        assert_eq!(kind(awaited), fate);
+    });
+}
+
+/// Tells a channel.
+struct Woken(mpsc::Sender<()>);
+
+impl Woken {
+    fn new() -> (Waker, mpsc::Receiver<()>) {
+        let (tell, told) = mpsc::channel();
+        (Arc::new(Self(tell)).into(), told)
+    }
+}
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        let _ = self.0.send(());
+    }
 }
 
 /// Against: two types that are first written in one commit, under one number.

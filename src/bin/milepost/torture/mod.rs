@@ -8,6 +8,7 @@ mod instance;
 mod judge;
 mod life;
 mod panics;
+mod past;
 mod patched;
 mod receiver;
 mod record;

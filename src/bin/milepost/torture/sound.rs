@@ -3,9 +3,10 @@
 
 use std::sync::Arc;
 
-use milepost::{Claimed, Error, ManualClock, MemoryDisk, Options, Relay, Timestamp};
+use milepost::{Claimed, Error, ManualClock, MemoryDisk, Options, Relay, Store, Timestamp};
 
 use super::judge::{Call, Known, Order};
+use super::past;
 use super::work::{RUN, SCOPE, TOPIC, Tour, call_key, call_outcome, take_step};
 
 const STEPS: u64 = 40;
@@ -13,14 +14,21 @@ const CALLS: u64 = 6;
 /// Long ago, so that the machine's clock agrees that it is later.
 const NOW: Timestamp = Timestamp::from_ms(1_700_000_000_000);
 
-/// A store that was closed in order, and what is known of it.
+/// A store with something of every kind, closed in order, and what is known of it.
 pub(crate) fn sound_store() -> Result<(Vec<u8>, Known), Error> {
-    sound_stores().map(|(_, closed, known)| (closed, known))
+    lived(past::leave).map(|(_, closed, known)| (closed, known))
 }
 
-/// A store with something of every kind, as small as it can be: as a kill would leave it, and closed
-/// in order.
+/// A store with something of every kind that was there in the first format: as a kill would leave it,
+/// and closed in order.
 pub(crate) fn sound_stores() -> Result<(Vec<u8>, Vec<u8>, Known), Error> {
+    lived(|_| Ok(()))
+}
+
+/// As small as it can be.
+fn lived(
+    and: impl FnOnce(&Store) -> Result<(), Error>,
+) -> Result<(Vec<u8>, Vec<u8>, Known), Error> {
     let disk = Arc::new(MemoryDisk::new());
     let store = Options::new().clock(ManualClock::new(NOW)).create_on(disk.clone())?;
     let mut known = known_of("");
@@ -39,6 +47,7 @@ pub(crate) fn sound_stores() -> Result<(Vec<u8>, Vec<u8>, Known), Error> {
         }
     }
     drop(run);
+    and(&store)?;
     let killed = disk.to_bytes();
     store.close()?;
     known.orders.values_mut().for_each(|order| order.acknowledged = true);

@@ -15,6 +15,7 @@ use super::child::{Child, Said, hear, say};
 use super::class::{Cases, Class, Outcome, Scene, Setting};
 use super::judge::{Finding, Known};
 use super::panics::words_of;
+use super::past;
 use super::patched::{Damage, Patched};
 use super::sound::{known_of, orders_of, sound_store};
 use super::system;
@@ -325,6 +326,7 @@ fn live(
 ) -> Result<(), Finding> {
     known.check(&store)?;
     known.settle_calls(&store)?;
+    past::check(&store)?;
     let mut run = store.run::<Tour>(RUN)?;
     known.begun = take_step(&mut run)?;
     known.acknowledged = known.begun;
@@ -333,6 +335,7 @@ fn live(
     store.close()?;
     let store = options.open_on(disk.clone())?;
     known.check(&store)?;
+    past::check(&store)?;
     store.close()?;
     Ok(())
 }

@@ -12,6 +12,7 @@ use milepost::{Error, MemoryDisk, Options, Store};
 use super::child::{Child, Said, say};
 use super::class::{Cases, Class, Outcome, Scene, Setting};
 use super::judge::{Finding, Known};
+use super::past;
 use super::sound::sound_store;
 use super::supervisor::{Death, End, Life, PATIENCE, judge, tell};
 use super::work::{RUN, Tour, take_step};
@@ -183,6 +184,9 @@ fn read_all(options: &Options, disk: Arc<MemoryDisk>) -> Result<(), Finding> {
 
 fn take_all(store: &Store) -> Result<(), Error> {
     store.recovery()?;
+    if let Err(Finding::Refused(error)) = past::check(store) {
+        return Err(error);
+    }
     for settled in [false, true] {
         let intents = store.intents();
         let topic = super::work::TOPIC;

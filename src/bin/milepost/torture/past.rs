@@ -1,0 +1,67 @@
+//! A run with a history, to be damaged along with everything else: checkpoints of small states, of
+//! which one says only what it differs in, and of a large one, in chunks.
+
+use milepost::{CheckpointFilter, Error, ErrorKind, Labels, Store, Versioned};
+use serde::{Deserialize, Serialize};
+
+use super::judge::Finding;
+
+const RUN: &str = "past";
+/// How long the state is after each step; the last one is large.
+const WORDS: [u64; 3] = [600, 640, 7_500];
+
+#[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Past {
+    words: Vec<u64>,
+}
+
+impl Versioned for Past {
+    const NAME: &'static str = "past";
+    const VERSION: u32 = 1;
+}
+
+impl Past {
+    /// The state after so many steps: runs of equal words, so that it takes little of the file.
+    fn after(steps: u64) -> Self {
+        let nth = usize::try_from(steps).ok().and_then(|steps| steps.checked_sub(1));
+        let len = nth.and_then(|nth| WORDS.get(nth)).copied().unwrap_or_default();
+        let word = |nth: u64| (nth / 64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        Self { words: (0..len).map(word).collect() }
+    }
+}
+
+/// Lives through it: a checkpoint with each step.
+pub(crate) fn leave(store: &Store) -> Result<(), Error> {
+    let mut run = store.run::<Past>(RUN)?;
+    for n in 1..=WORDS.len() as u64 {
+        run.step(n.to_string(), n, |tx| {
+            tx.state = Past::after(n);
+            tx.checkpoint(Labels::new())
+        })?;
+    }
+    Ok(())
+}
+
+/// All of it is there and is what it was: the newest state, the checkpoints and their index.
+pub(crate) fn check(store: &Store) -> Result<(), Finding> {
+    let filter = CheckpointFilter::new().run(RUN).page(usize::MAX);
+    let saved = store.checkpoints().list(&filter)?.checkpoints;
+    for found in &saved {
+        match store.checkpoints().load::<Past>(&found.id) {
+            Ok(state) if state == Past::after(found.steps) => {}
+            Ok(_) => return Err(Finding::Wrong("I3: a checkpoint holds another state".to_owned())),
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                return Err(Finding::Absent("I4: a checkpoint is in no index".to_owned()));
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    let (newest, steps) = (WORDS.len() as u64, saved.iter().map(|found| found.steps));
+    if !steps.eq((1..=newest).rev()) {
+        return Err(Finding::Absent("I4: not all checkpoints are listed".to_owned()));
+    }
+    if *store.run::<Past>(RUN)?.state() != Past::after(newest) {
+        return Err(Finding::Wrong("I1: the state is not that of the last step".to_owned()));
+    }
+    Ok(())
+}
