@@ -137,7 +137,10 @@ mod tests {
                 ("orders.new".into(), None, Some(json!(null))),
             ]
         );
-        assert_eq!(named(&json!(1), &json!([1])), [("".into(), Some(json!(1)), Some(json!([1])))]);
+        assert_eq!(
+            named(&json!(1), &json!([1])),
+            [(String::new(), Some(json!(1)), Some(json!([1])))]
+        );
     }
 
     #[test]
