@@ -337,7 +337,7 @@ fn a_submitted_step_is_there_for_who_asks_and_for_who_awaits_once_it_is_durable(
         let mut asked = run.submit("a", 1, |_| Ok(1u64)).unwrap();
         assert!(disk.wait_for_held_sync());
         let mut awaited = pin!(run.submit("b", 2, |_| Ok(2u64)).unwrap());
-        let (waker, woken) = Woken::new();
+        let (waker, woken) = Woken::pair();
         let mut context = Context::from_waker(&waker);
         assert!(asked.try_wait().is_none());
         assert!(awaited.as_mut().poll(&mut context).is_pending());
@@ -383,7 +383,7 @@ fn a_submitted_step_whose_commit_fails_says_so_to_who_asks_and_to_who_awaits() {
 struct Woken(mpsc::Sender<()>);
 
 impl Woken {
-    fn new() -> (Waker, mpsc::Receiver<()>) {
+    fn pair() -> (Waker, mpsc::Receiver<()>) {
         let (tell, told) = mpsc::channel();
         (Arc::new(Self(tell)).into(), told)
     }
