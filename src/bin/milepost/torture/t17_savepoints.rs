@@ -49,27 +49,27 @@ impl Class for Savepoints {
 
     fn prepare(&self, _: &Setting) -> Result<Box<dyn Cases>, String> {
         let sample = Sample::new().map_err(|error| error.to_string())?;
-        let (mut planned, mut bytes) = (Vec::new(), Vec::new());
+        let (mut calls, mut bytes) = (Vec::new(), Vec::new());
         for json in [false, true] {
             let len = sample.file(json).len();
             bytes.extend((0..len).flat_map(|at| Damage::ALL.map(|how| (json, at, how))));
             for (call, effect, error) in KINDS {
-                let calls = sample.calls(json, *call).map_err(|error| error.to_string())?;
-                if calls == 0 {
+                let count = sample.calls(json, *call).map_err(|error| error.to_string())?;
+                if count == 0 {
                     return Err(format!("an export makes no call of the kind {call:?}"));
                 }
-                for nth in 0..calls {
+                for nth in 0..count {
                     let fault = Fault::of(*call, nth).effect(*effect).error(*error);
-                    planned.extend([fault, fault.once()].map(|fault| Case::Export { json, fault }));
+                    calls.extend([fault, fault.once()].map(|fault| Case::Export { json, fault }));
                 }
             }
             let changes = import(&sample, json, None).map_err(|outcome| format!("{outcome:?}"))?;
-            planned.extend((0..changes).map(|nth| Case::Import { json, nth }));
+            calls.extend((0..changes).map(|nth| Case::Import { json, nth }));
         }
         for way in Way::ALL {
-            planned.extend((0..restored::STEPS).map(|since| Case::Restored { way, since }));
+            calls.extend((0..restored::STEPS).map(|since| Case::Restored { way, since }));
         }
-        Ok(Box::new(Plan { sample, planned, bytes }))
+        Ok(Box::new(Plan { sample, calls, bytes }))
     }
 }
 
@@ -98,7 +98,7 @@ impl Damage {
 struct Plan {
     sample: Sample,
     /// Few, and all of them played each time.
-    planned: Vec<Case>,
+    calls: Vec<Case>,
     /// Of which file, which byte is another one, and how.
     bytes: Vec<(bool, usize, Damage)>,
 }
@@ -108,12 +108,12 @@ impl Cases for Plan {
     fn count(&self, scale: f64) -> u64 {
         let bytes = u32::try_from(self.bytes.len()).unwrap_or(u32::MAX);
         let several = scaled(10_000, (scale - 1.0).max(0.0));
-        self.planned.len() as u64 + scaled(bytes, scale.min(1.0)) + several
+        self.calls.len() as u64 + scaled(bytes, scale.min(1.0)) + several
     }
 
     fn run(&self, nth: u64, scene: &mut Scene) -> Outcome {
-        let planned = usize::try_from(nth).ok().and_then(|nth| self.planned.get(nth));
-        let nth = nth.saturating_sub(self.planned.len() as u64);
+        let planned = usize::try_from(nth).ok().and_then(|nth| self.calls.get(nth));
+        let nth = nth.saturating_sub(self.calls.len() as u64);
         let is_first = nth < self.bytes.len() as u64;
         let byte = self.bytes.get(spread(nth, self.bytes.len())).filter(|_| is_first);
         in_time(|| match (planned, byte) {
