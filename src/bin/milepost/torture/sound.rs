@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use milepost::{Claimed, Error, ManualClock, MemoryDisk, Options, Relay, Store, Timestamp};
+use milepost::{Claimed, Error, ManualClock, MemoryDisk, Options, Relay, Timestamp};
 
 use super::judge::{Call, Known, Order};
 use super::past;
@@ -16,19 +16,11 @@ const NOW: Timestamp = Timestamp::from_ms(1_700_000_000_000);
 
 /// A store with something of every kind, closed in order, and what is known of it.
 pub(crate) fn sound_store() -> Result<(Vec<u8>, Known), Error> {
-    lived(past::leave).map(|(_, closed, known)| (closed, known))
+    sound_stores().map(|(_, closed, known)| (closed, known))
 }
 
-/// A store with something of every kind that was there in the first format: as a kill would leave it,
-/// and closed in order.
+/// The same store as a kill would leave it, and closed in order. As small as it can be.
 pub(crate) fn sound_stores() -> Result<(Vec<u8>, Vec<u8>, Known), Error> {
-    lived(|_| Ok(()))
-}
-
-/// As small as it can be.
-fn lived(
-    and: impl FnOnce(&Store) -> Result<(), Error>,
-) -> Result<(Vec<u8>, Vec<u8>, Known), Error> {
     let disk = Arc::new(MemoryDisk::new());
     let store = Options::new().clock(ManualClock::new(NOW)).create_on(disk.clone())?;
     let mut known = known_of("");
@@ -47,7 +39,7 @@ fn lived(
         }
     }
     drop(run);
-    and(&store)?;
+    past::leave(&store)?;
     let killed = disk.to_bytes();
     store.close()?;
     known.orders.values_mut().for_each(|order| order.acknowledged = true);

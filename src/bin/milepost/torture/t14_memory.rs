@@ -30,7 +30,9 @@ const ADDRESS_SPACE: u64 = 256 << 20;
 /// What the life whose allocations fail does.
 const ACTS: u64 = 10;
 
+// A group would be called as the one of the life's arguments is.
 #[derive(Debug, clap::Args)]
+#[group(skip)]
 pub(crate) struct Args {
     /// A life whose allocation of this number fails
     #[arg(long)]

@@ -10,6 +10,7 @@ use milepost::{Durability, ErrorKind, MemoryDisk, Options, Reopen, Store};
 use super::class::{Cases, Class, Outcome, Scene, Setting};
 use super::golden::{Golden, NEWER, RELEASED};
 use super::judge::Finding;
+use super::past;
 
 pub(crate) struct Formats;
 
@@ -114,6 +115,12 @@ fn opened(golden: &Golden, way: Way, path: &Path) -> Result<Outcome, String> {
     let mut work = || {
         let store = place.open(&options)?;
         known.check(&store)?;
+        if golden.has_past {
+            past::check(&store)?;
+        }
+        if !store.verify()?.is_sound() {
+            return Err(Finding::Violation("verify finds fault with it as it was".to_owned()));
+        }
         known.settle_all(&store)?;
         known.epoch = store.epoch().get();
         store.close()?;
