@@ -82,8 +82,14 @@ impl RegistryState {
         parse_time(self.0.get("created_at")?.as_text()?)
     }
 
-    fn labels(&self, file: &str) -> Labels {
-        let mut labels = Labels::new().with("sha256", self.sha256()).with("file", file);
+    /// Whether the registry named this content so, escaped or plain.
+    fn is_named(&self, name: &str) -> bool {
+        hashes(&self.0).iter().any(|hash| hash == name)
+    }
+
+    fn labels(&self, entry: &Entry) -> Labels {
+        let (sha256, file) = (entry.identity.0.as_str(), entry.file.as_str());
+        let mut labels = Labels::new().with("sha256", sha256).with("file", file);
         let mut free = LABELS_MAX - 2;
         let metadata = self.0.get("metadata").map_or(&[][..], Json::fields);
         let named = ["created_at", "timestamp", "strategy_name", "version"]
@@ -215,7 +221,8 @@ impl Registry {
                 continue;
             }
             let state = RegistryState::read(&path)?;
-            let entry = Entry::of(&state, file);
+            let name = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
+            let entry = Entry::of(&state, name, file);
             if let Some(other) = seen.insert(entry.identity.clone(), entry.file.clone()) {
                 registry.remarks.push(format!("{} is a copy of {other}", entry.file));
                 continue;
@@ -275,7 +282,7 @@ impl Registry {
 
     fn bring(&self, store: &Store, run: &RunName, entry: &Entry) -> Result<()> {
         let state = RegistryState::read(self.root.join(&entry.file))?;
-        let labels = state.labels(&entry.file);
+        let labels = state.labels(entry);
         store
             .commit(|plan| {
                 let order = entry.order.clone();
@@ -317,14 +324,14 @@ impl Registry {
 }
 
 impl Entry {
-    fn of(state: &RegistryState, file: String) -> Self {
+    fn of(state: &RegistryState, sha256: &str, file: String) -> Self {
         let text = |name| state.0.get(name).and_then(Json::as_text).unwrap_or_default();
         let created = state.created().unwrap_or_default().as_ms();
         Self {
             order: format!("{created:020} {} {file}", text("timestamp")),
             strategy: state.strategy_name().to_owned(),
             identity: (
-                state.sha256(),
+                sha256.to_owned(),
                 state.0.get("created_at").and_then(Json::as_text).map(str::to_owned),
             ),
             file,
@@ -378,8 +385,9 @@ fn identities(store: &Store, run: &RunName) -> Result<HashSet<Identity>> {
 }
 
 fn write_state(root: &Path, mut state: RegistryState, checkpoint: &Checkpoint) -> Result<()> {
-    let sha256 = state.sha256();
-    let is_as_imported = checkpoint.labels.get("sha256") == Some(&sha256);
+    let imported = checkpoint.labels.get("sha256").filter(|name| state.is_named(name)).cloned();
+    let is_as_imported = imported.is_some();
+    let sha256 = imported.unwrap_or_else(|| state.sha256());
     // Whoever made the store chose its labels: none leads out of the folder.
     let is_below = |file: &str| file.split('/').all(|part| !matches!(part, "" | "." | ".."));
     let file =

@@ -171,11 +171,19 @@ fn a_name_that_was_hashed_without_escapes_is_proven_too() {
     let folder = folder();
     // Python: hashlib.sha256(json.dumps({"strategy_name": "é"}, separators=(",", ":"), ensure_ascii=False).encode())
     let plain = "351a11caa98419a1c29b6d5f55e3c5be061ae0c2f39e4fe16d1fb3c7c3048813";
-    let text = format!(r#"{{"strategy_name": "é", "checkpoint_id": "{plain}"}}"#);
-    fs::write(folder.path().join(format!("{plain}.json")), text).unwrap();
+    for id in [format!(r#", "checkpoint_id": "{plain}""#), String::new()] {
+        let text = format!(r#"{{"strategy_name": "é"{id}}}"#);
+        fs::write(folder.path().join(format!("{plain}.json")), text).unwrap();
+        assert_goes_and_comes(folder.path(), plain);
+    }
+}
+
+fn assert_goes_and_comes(folder: &Path, plain: &str) {
     let store = Store::in_memory().unwrap();
-    Registry::read(folder.path()).unwrap().import(&store, "").unwrap();
+    let registry = Registry::read(folder).unwrap();
+    registry.import(&store, "").unwrap();
     assert_eq!(with_label(&store, plain).len(), 1);
+    assert!(registry.import(&store, "").unwrap().is_unchanged());
     let back = super::folder();
     Registry::export(&store, "é", back.path()).unwrap();
     assert!(back.path().join(format!("{plain}.json")).exists());
