@@ -200,6 +200,12 @@ mod tests {
 
     /// The whole table: any other pair is refused.
     #[test]
+    fn an_illegal_pair_is_told_by_both_names() {
+        let told = next(Stage::Prepared, Event::NotSent).unwrap_err().to_string();
+        assert!(told.contains("is prepared cannot take `not sent`"), "{told}");
+    }
+
+    #[test]
     fn every_pair_of_stage_and_event_is_as_the_protocol_says() {
         let abandoned = next(Stage::InFlight, Event::Abandon).unwrap();
         let legal = |stage: &Stage, event: &Event| match (stage, event) {

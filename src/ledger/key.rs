@@ -257,6 +257,14 @@ mod tests {
     }
 
     #[test]
+    fn an_illegal_pair_is_told_by_both_names() {
+        let lost = || KeyState::Lost { quarantine: 1 };
+        let told = |event| next(lost(), event).unwrap_err().to_string();
+        assert!(told(Event::Release).contains("is damaged cannot take `release`"));
+        assert!(told(Event::Abandon).contains("`abandon`"));
+    }
+
+    #[test]
     fn what_is_done_stays_done_whatever_comes_after() {
         for event in [
             Event::Complete { outcome: Payload::of(&2u8).unwrap() },

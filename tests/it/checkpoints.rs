@@ -229,6 +229,8 @@ fn a_list_is_newest_first_and_its_pages_join_without_a_gap() {
     for page in [1, 7, 50, 90, 91] {
         assert_eq!(pages(all.clone().page(page)), expected(&|_| true));
     }
+    let next = |page| store.checkpoints().list(&all.clone().page(page)).unwrap().next;
+    assert!(next(89).is_some() && next(90).is_none(), "there is another page, or there is none");
     assert_eq!(pages(all.clone().run("b").page(4)), expected(&|n| n % 3 == 0));
     assert_eq!(pages(all.clone().label("even", "true").page(9)), expected(&|n| n % 2 == 0));
     assert_eq!(pages(all.clone().positions(20..=29)), expected(&|n| (20..30).contains(&n)));
@@ -370,7 +372,8 @@ fn nothing_of_a_state_or_a_label_is_printed() {
     let autosave = Autosave::every_steps(1).labels(labels.clone());
     let page = store.checkpoints().list(&CheckpointFilter::new()).unwrap();
     let printed = format!("{known:?} {labels:?} {autosave:?} {page:?} {:?}", store.checkpoints());
-    assert!(printed.contains("token"), "{printed}");
+    assert!(format!("{known:?}").contains("token"), "{printed}");
+    assert!(printed.contains("Checkpoints {"), "{printed}");
     assert!(!printed.contains("hunter") && !printed.contains("271828,"), "{printed}");
 }
 

@@ -178,6 +178,7 @@ fn a_plan_says_what_goes_and_changes_nothing_until_it_is_applied() {
     assert!(disk.to_bytes() == before, "a plan changes nothing");
     assert_eq!(planned.going, saved[..4]);
     assert_eq!(planned.staying, 2);
+    assert!(planned.to_string().starts_with("run: 4 checkpoints go ("), "{planned}");
     assert!(planned.logical_bytes > 450_000 && planned.physical_bytes > 400_000, "{planned}");
     store.checkpoints().pin(&saved[1]).unwrap();
     let freed = store.checkpoints().apply(&planned).unwrap();

@@ -26,6 +26,7 @@ state!(written, 1, Binary, { cash: u64, lots: Vec<(u32, Side)>, book: BTreeMap<S
 state!(signed, 1, Binary, { cash: i64, lots: Vec<(u32, Side)>, book: BTreeMap<String, f64> });
 state!(deep, 1, Binary, { cash: u64, lots: Vec<(u32, Faces)>, book: BTreeMap<String, f64> });
 state!(moved, 1, Binary, { lots: Vec<(u32, Side)>, cash: u64, book: BTreeMap<String, f64> });
+state!(nothing_alike, 1, Binary, { a: u8, b: u8, c: u8, d: u8, e: u8, f: u8 });
 state!(as_json, 1, Json, { cash: u64, lots: Vec<(u32, Side)>, book: BTreeMap<String, f64> });
 
 #[derive(Debug, Default, Clone, PartialEq, Serialize, Deserialize)]
@@ -91,6 +92,17 @@ fn a_changed_type_with_an_unchanged_version_is_refused_with_the_field_named() {
     assert_eq!(store.run::<written::State>("run").unwrap().state().cash, 300);
 }
 
+/// Against: a message that goes on for ever about a type that has nothing of the old one.
+#[test]
+fn of_many_differences_the_first_are_named_and_the_others_counted() {
+    let store = Store::in_memory().unwrap();
+    write(&store);
+    let told = error(store.run::<nothing_alike::State>("run")).to_string();
+    let rest = told.split("; and ").nth(1).and_then(|rest| rest.split(' ').next());
+    let named = told.matches("; ").count();
+    assert_eq!((named, rest), (5, Some("4")), "{told}");
+}
+
 /// Against: a state that nobody can read any more when the program that wrote it is gone.
 #[test]
 fn a_state_is_shown_by_a_program_that_does_not_know_its_type() {
@@ -102,6 +114,7 @@ fn a_state_is_shown_by_a_program_that_does_not_know_its_type() {
     assert_eq!((view.schema.as_str(), view.version, view.steps), ("position", 1, 1));
     assert_eq!(view.position.index(), Some(7));
     assert!(!format!("{view:?}").contains("300"), "a payload was printed");
+    assert!(format!("{view:?}").contains("\"position\""), "{view:?}");
     assert_eq!(error(store.inspect_run("none")).kind(), ErrorKind::NotFound);
 }
 

@@ -569,6 +569,7 @@ fn a_step_is_told_the_time_of_the_stores_clock_and_the_epoch() {
     let clock = clock();
     let store = Options::new().clock(clock.clone()).in_memory().unwrap();
     let mut run = store.run::<Counter>("run").unwrap();
+    assert_eq!(run.created(), T0);
     clock.advance(second(7));
     let told = run.step("k", 1, |tx| Ok((tx.now().as_ms(), tx.epoch().get()))).unwrap();
     assert_eq!(told.into_outcome(), (T0.after(second(7)).as_ms(), store.epoch().get()));
@@ -590,4 +591,5 @@ fn nothing_of_a_state_or_a_payload_is_printed() {
     let wrong = error(run.get::<u128>("row"));
     let printed = format!("{run:?} {store:?} {refused} {refused:?} {wrong} {wrong:?}");
     assert!(!printed.contains("SECRET"), "{printed}");
+    assert!(printed.contains("steps: 1"), "{printed}");
 }
