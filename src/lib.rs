@@ -140,9 +140,9 @@ pub use record::Codec;
 pub use seq::{CommitSeq, Epoch, Incarnation};
 pub use step::{
     Autosave, Checkpoint, CheckpointCursor, CheckpointDiff, CheckpointFilter, CheckpointPage,
-    Checkpoints, Claim, Claimed, Done, Doubt, FieldChange, Freed, Intent, IntentState,
-    IntentSummary, Intents, Labels, Migrate, Migrated, Migrations, Recovery, RetentionPlan, Run,
-    RunView, Tx,
+    Checkpoints, Claim, Claimed, Done, Doubt, FellBack, FieldChange, Freed, Intent, IntentState,
+    IntentSummary, Intents, Labels, Migrate, Migrated, Migrations, OnDamage, Recovery,
+    RetentionPlan, Run, RunView, Tx,
 };
 pub use store::{
     Disk, Durability, Limits, MemoryDisk, Options, Pending, Reopen, Resolution, Retention, Store,

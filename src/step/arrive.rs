@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::history::{Moment, newest, save};
 use super::labels::Labels;
 use super::migrations::Migrations;
-use super::run::refuse_quarantined;
+use super::on_damage::refuse_quarantined;
 use super::schema::{read_as, schema_for, schema_of};
 use super::state::{self, Stored};
 use super::tx::{check_key, row_value, store_value};

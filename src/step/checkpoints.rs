@@ -6,15 +6,15 @@ use std::fmt;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::content::{distinct, refer, referrers};
+use super::content::{distinct, referrers};
 use super::diff::{CheckpointDiff, Opened, diff_of};
 use super::history::{Moment, Removal, history_of, newest, proven, record_at, save};
 use super::inspect::shown;
 use super::labels::Labels;
 use super::listing::{Checkpoint, CheckpointFilter, CheckpointPage, page_of};
 use super::migrations::Migrations;
+use super::on_damage::{begin_from, refuse_quarantined};
 use super::retain::{Freed, RetentionPlan, due, remove_some};
-use super::run::refuse_quarantined;
 use super::savepoint::{About, Savepoint};
 use super::schema::read_as;
 use super::state;
@@ -24,7 +24,7 @@ use crate::ledger::{
     CheckpointRecord, CheckpointRow, ChunkList, Kept, Place, RunRecord, Versioned, chunk_key,
     ids_from, place_of_id_key, run_key,
 };
-use crate::record::{CODEC_CHUNKS, Maps, Payload};
+use crate::record::{Maps, Payload};
 use crate::store::{Read, Retention, Store, Table};
 
 /// How many candidates an ambiguous prefix is told.
@@ -291,24 +291,7 @@ impl Checkpoints {
                 ));
             }
             refuse_quarantined(plan, &run)?;
-            let state = if let Kept::Chunks(list) = record.state {
-                let chunks = ChunkList::from_bytes(&list.0).map(|list| list.chunks);
-                refer(plan, &chunks.unwrap_or_default())?;
-                Payload::from_parts(CODEC_CHUNKS, list.0)
-            } else {
-                Payload::from_parts(record.codec, bytes)
-            };
-            let now = plan.now();
-            let begun = RunRecord {
-                position: record.position,
-                steps: record.steps,
-                schema: record.schema,
-                state,
-                epoch: plan.epoch(),
-                recovery_attempts: 0,
-                created: now,
-                changed: now,
-            };
+            let begun = begin_from(plan, record, bytes)?;
             plan.put(&key, &begun)
         })
     }

@@ -293,6 +293,21 @@ pub(super) fn newest(rows: &impl Read, run: &RunName) -> Result<Option<(Place, C
     newest.map(|row| parsed(rows, &row)).transpose()
 }
 
+/// The number of the newest checkpoint of a run below this one, and its record if that can be read.
+pub(super) fn newest_below(
+    rows: &impl Read,
+    run: &RunName,
+    below: u64,
+) -> Result<Option<(u64, Result<CheckpointRecord>)>> {
+    let below = checkpoint_key(run, below);
+    let row = rows.scan_back(Table::Checkpoints, &checkpoints_of(run), &below, 1)?.pop();
+    let found = row.map(|(key, bytes)| {
+        let place = sequence_of_key(&key).ok_or_else(|| misplaced(&key))?;
+        Ok((place.sequence, checkpoint_in(rows, &key, &bytes)))
+    });
+    found.transpose()
+}
+
 /// A row of `checkpoints` that is a checkpoint, and where it stands.
 pub(crate) fn parsed(rows: &impl Read, row: &Row) -> Result<(Place, CheckpointRecord)> {
     let (key, bytes) = row;

@@ -14,6 +14,7 @@ use super::done::Done;
 use super::draft::{Draft, Written};
 use super::expire::forget_expired;
 use super::migrations::Migrations;
+use super::on_damage::{FellBack, OnDamage, rescued};
 use super::saves::{Autosave, Saves};
 use super::schema::{Loaded, Renewed, load, schema_for};
 use super::state::{self, Large};
@@ -22,11 +23,9 @@ use super::valid::write_valid;
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::RunName;
-use crate::ledger::{
-    Key, QuarantineRecord, RowRecord, RunRecord, TypeVersion, Versioned, row_key, run_key,
-};
+use crate::ledger::{Key, RowRecord, RunRecord, TypeVersion, Versioned, row_key, run_key};
 use crate::position::Position;
-use crate::store::{Hold, HoldKind, Pending, Plan, Read, Retention, Store, Table};
+use crate::store::{Hold, HoldKind, Pending, Plan, Read, Retention, Store};
 
 /// A named stream of steps with one state and one position. One handle a run at a time.
 pub struct Run<S> {
@@ -39,6 +38,7 @@ pub struct Run<S> {
     large: Option<Arc<Large>>,
     /// The state as it was migrated when the run was opened, while it is stored as it was before.
     renewed: Option<Renewed>,
+    fell_back: Option<FellBack>,
     saves: Saves,
     _hold: Hold,
 }
@@ -72,6 +72,26 @@ impl Store {
     where
         S: Versioned + Serialize + DeserializeOwned + Default + 'static,
     {
+        self.run_after_damage(name, OnDamage::Fail, migrations)
+    }
+
+    /// Opens a run like [`run_with`](Store::run_with), and if its record was damaged, and a repair put
+    /// it into quarantine, does what was asked for. [`Run::fell_back`] says what came of it. When it
+    /// returns, that is durable; the damaged record stays in quarantine.
+    ///
+    /// # Errors
+    /// Those of [`run_with`](Store::run_with). `Damaged` too if no checkpoint to fall back on is whole.
+    /// A record that is damaged where it stands is `Damaged` whatever was asked for: close the store
+    /// and run [`repair`](crate::repair) on it first.
+    pub fn run_after_damage<S>(
+        &self,
+        name: &str,
+        on_damage: OnDamage,
+        migrations: &Migrations,
+    ) -> Result<Run<S>>
+    where
+        S: Versioned + Serialize + DeserializeOwned + Default + 'static,
+    {
         let name = RunName::new(name)?;
         let hold = self.hold(HoldKind::Run, name.as_str().as_bytes()).ok_or_else(|| {
             Error::new(
@@ -79,11 +99,11 @@ impl Store {
                 format!("the run \"{name}\" is open in this process already: use that handle"),
             )
         })?;
-        let Picked { record, state, large, renewed } =
-            self.commit(|plan| pick_up::<S>(plan, &name, migrations))?;
+        let Picked { record, state, large, renewed, fell_back } =
+            self.commit(|plan| pick_up::<S>(plan, &name, on_damage, migrations))?;
         let saves = Saves::new(record.created);
         let store = self.clone();
-        Ok(Run { store, name, record, state, large, renewed, saves, _hold: hold })
+        Ok(Run { store, name, record, state, large, renewed, fell_back, saves, _hold: hold })
     }
 }
 
@@ -93,18 +113,31 @@ struct Picked<S> {
     state: S,
     large: Option<Arc<Large>>,
     renewed: Option<Renewed>,
+    fell_back: Option<FellBack>,
 }
 
 /// Reads the run, or begins it, and writes down who has it.
 ///
 /// A migrated state is written with the next step: until then the program before this one can still
 /// go on with the run.
-fn pick_up<S>(plan: &mut Plan<'_>, name: &RunName, migrations: &Migrations) -> Result<Picked<S>>
+fn pick_up<S>(
+    plan: &mut Plan<'_>,
+    name: &RunName,
+    on_damage: OnDamage,
+    migrations: &Migrations,
+) -> Result<Picked<S>>
 where
     S: Versioned + Serialize + DeserializeOwned + Default + 'static,
 {
     let key = run_key(name);
-    if let Some(mut record) = plan.record::<RunRecord>(&key)? {
+    let mut fell_back = None;
+    let mut found = plan.record::<RunRecord>(&key)?;
+    if found.is_none()
+        && let Some((how, record)) = rescued(plan, name, on_damage)?
+    {
+        (fell_back, found) = (Some(how), record);
+    }
+    if let Some(mut record) = found {
         let stored = state::read(plan, record.state, name)?;
         let Loaded { state, renewed } =
             load::<S>(plan, (record.schema, stored.whole()), migrations)
@@ -115,9 +148,8 @@ where
         record.epoch = plan.epoch();
         record.state = stored.row;
         plan.put(&key, &record)?;
-        return Ok(Picked { record, state, large: stored.large, renewed });
+        return Ok(Picked { record, state, large: stored.large, renewed, fell_back });
     }
-    refuse_quarantined(plan, name)?;
     let state = S::default();
     let schema = schema_for(plan, &TypeVersion::of::<S>())?;
     let stored = state::write(plan, None, write_valid(plan, &state, 0)?)?;
@@ -132,23 +164,7 @@ where
         changed: plan.now(),
     };
     plan.put(&key, &record)?;
-    Ok(Picked { record, state, large: stored.large, renewed: None })
-}
-
-/// A run whose record is in quarantine does not begin anew unless somebody drops it from there.
-pub(super) fn refuse_quarantined(plan: &Plan<'_>, name: &RunName) -> Result<()> {
-    for (key, row) in plan.scan(Table::Quarantine, &[], &[], usize::MAX)? {
-        let record = plan.parse::<QuarantineRecord>(&key, &row)?;
-        if record.table == Table::Runs.id() && record.key.0 == run_key(name) {
-            let number = key.as_slice().try_into().map_or(0, u64::from_be_bytes);
-            return Err(Error::damaged(format!(
-                "the run \"{name}\" was damaged ({}), and is number {number} in quarantine: \
-                 restore it, or drop it from there to begin the run anew",
-                record.reason
-            )));
-        }
-    }
-    Ok(())
+    Ok(Picked { record, state, large: stored.large, renewed: None, fell_back })
 }
 
 impl<S> Run<S>
@@ -282,6 +298,12 @@ impl<S> Run<S> {
     #[must_use]
     pub fn position(&self) -> &Position {
         &self.record.position
+    }
+
+    /// What the run goes on from, if its record was damaged and it was opened in spite of that.
+    #[must_use]
+    pub fn fell_back(&self) -> Option<&FellBack> {
+        self.fell_back.as_ref()
     }
 
     /// How many steps the run has made, through all its life.

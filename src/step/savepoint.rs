@@ -10,9 +10,9 @@ use serde::{Deserialize, Serialize};
 
 use super::history::{Moment, newest, record_at, save};
 use super::labels::Labels;
+use super::on_damage::refuse_quarantined;
 use super::reconcile::set_back;
 use super::retain::sweep;
-use super::run::refuse_quarantined;
 use super::schema::{schema_of, schema_of_form};
 use super::state::{self, Stored};
 use crate::clock::Timestamp;

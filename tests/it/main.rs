@@ -42,6 +42,7 @@ mod large_state;
 mod migrate;
 mod model;
 mod newer;
+mod on_damage;
 mod ops;
 mod place;
 mod relay;

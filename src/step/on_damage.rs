@@ -1,0 +1,151 @@
+//! What becomes of a run whose record was damaged and is in quarantine: nothing, unless somebody asks.
+
+use super::content::refer;
+use super::history::{newest_below, proven};
+use crate::error::{Error, ErrorKind, Result};
+use crate::id::{CheckpointId, RunName};
+use crate::ledger::{
+    CheckpointRecord, ChunkList, Kept, Place, QuarantineRecord, RunRecord, run_key,
+};
+use crate::position::Position;
+use crate::record::{CODEC_CHUNKS, Payload};
+use crate::store::{Plan, Read, Table};
+
+/// What to do about a run whose record was damaged, and which a repair put into quarantine: see
+/// [`Store::run_after_damage`](crate::Store::run_after_damage).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum OnDamage {
+    /// The run is not opened: the error says what to do.
+    #[default]
+    Fail,
+    /// The run goes on from the newest of its checkpoints that is whole.
+    FallBack,
+    /// The run begins anew.
+    StartFresh,
+}
+
+/// What a run that was opened in spite of damage goes on from.
+///
+/// What was done after that is not in its state. Its keys are still there: those inputs are
+/// duplicates, and nothing they sent is sent again. To have them in the state, work them in by hand.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct FellBack {
+    /// The number in quarantine of the record that was damaged. It stays there.
+    pub quarantined: u64,
+    /// The checkpoint; `None` if the run begins anew.
+    pub checkpoint: Option<CheckpointId>,
+    /// The position the run goes on from.
+    pub position: Position,
+    /// How many of its checkpoints are newer than that one, and are not whole.
+    pub passed_over: u64,
+}
+
+/// Where a run is in quarantine, with the reason.
+pub(super) fn quarantined(plan: &Plan<'_>, name: &RunName) -> Result<Option<(u64, String)>> {
+    for (key, row) in plan.scan(Table::Quarantine, &[], &[], usize::MAX)? {
+        let record = plan.parse::<QuarantineRecord>(&key, &row)?;
+        if record.table == Table::Runs.id() && record.key.0 == run_key(name) {
+            let number = key.as_slice().try_into().map_or(0, u64::from_be_bytes);
+            return Ok(Some((number, record.reason)));
+        }
+    }
+    Ok(None)
+}
+
+/// A run whose record is in quarantine does not begin anew unless somebody asks for it.
+pub(super) fn refuse_quarantined(plan: &Plan<'_>, name: &RunName) -> Result<()> {
+    match quarantined(plan, name)? {
+        None => Ok(()),
+        Some((number, reason)) => Err(Error::damaged(format!(
+            "the run \"{name}\" was damaged ({reason}), and is number {number} in quarantine: restore \
+             it; or open it with `run_after_damage`, from its newest checkpoint or anew"
+        ))),
+    }
+}
+
+/// Begins the run again as was asked for; `None` if there is nothing to be done about it, and the
+/// record if it goes on from a checkpoint.
+///
+/// # Errors
+/// `Damaged` if the run is in quarantine and that is to be left alone, or if no checkpoint is whole.
+pub(super) fn rescued(
+    plan: &mut Plan<'_>,
+    name: &RunName,
+    on_damage: OnDamage,
+) -> Result<Option<(FellBack, Option<RunRecord>)>> {
+    let Some((number, reason)) = quarantined(plan, name)? else { return Ok(None) };
+    let mut fell_back = FellBack {
+        quarantined: number,
+        checkpoint: None,
+        position: Position::Start,
+        passed_over: 0,
+    };
+    match on_damage {
+        OnDamage::Fail => refuse_quarantined(plan, name).map(|()| None),
+        OnDamage::StartFresh => Ok(Some((fell_back, None))),
+        OnDamage::FallBack => {
+            let mut below = u64::MAX;
+            while let Some((sequence, found)) = newest_below(plan, name, below)? {
+                below = sequence;
+                if let Some((record, bytes)) = whole(plan, name, sequence, found)? {
+                    (fell_back.checkpoint, fell_back.position) =
+                        (Some(record.id), record.position.clone());
+                    let run = begin_from(plan, record, bytes)?;
+                    return Ok(Some((fell_back, Some(run))));
+                }
+                fell_back.passed_over += 1;
+            }
+            Err(Error::damaged(format!(
+                "the run \"{name}\" was damaged ({reason}), is number {number} in quarantine, and none \
+                 of its {} checkpoints is whole: restore it, or ask for it to begin anew",
+                fell_back.passed_over
+            )))
+        }
+    }
+}
+
+/// A checkpoint with its state, unless something of it is damaged.
+fn whole(
+    plan: &Plan<'_>,
+    name: &RunName,
+    sequence: u64,
+    found: Result<CheckpointRecord>,
+) -> Result<Option<(CheckpointRecord, Vec<u8>)>> {
+    let place = Place { run: name.clone(), sequence };
+    let read = found.and_then(|record| {
+        let (_, bytes) = proven(plan, &place, &record)?;
+        Ok((record, bytes))
+    });
+    match read {
+        Err(error) if error.kind() == ErrorKind::Damaged => Ok(None),
+        read => read.map(Some),
+    }
+}
+
+/// Plans what a run holds that begins with the state, the position and the steps of a checkpoint.
+pub(super) fn begin_from(
+    plan: &mut Plan<'_>,
+    record: CheckpointRecord,
+    bytes: Vec<u8>,
+) -> Result<RunRecord> {
+    let state = if let Kept::Chunks(list) = record.state {
+        let chunks = ChunkList::from_bytes(&list.0).map(|list| list.chunks);
+        refer(plan, &chunks.unwrap_or_default())?;
+        Payload::from_parts(CODEC_CHUNKS, list.0)
+    } else {
+        Payload::from_parts(record.codec, bytes)
+    };
+    let now = plan.now();
+    Ok(RunRecord {
+        position: record.position,
+        steps: record.steps,
+        schema: record.schema,
+        state,
+        epoch: plan.epoch(),
+        recovery_attempts: 0,
+        created: now,
+        changed: now,
+    })
+}

@@ -1,0 +1,125 @@
+//! A run whose record was damaged: what it goes on from, and that nobody has to guess. Against one that
+//! begins anew without a word, and one that can never be opened again.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use milepost::{
+    CheckpointId, Done, ErrorKind, Labels, Migrations, OnDamage, Options, Position, RepairOptions,
+    Run, Store, Versioned, repair, verify,
+};
+use serde::{Deserialize, Serialize};
+use tempfile::TempDir;
+
+use crate::support::{Counter, count, error, kind, on_disk, rows_of, with_row};
+
+/// Three steps, a checkpoint behind the second, and then the record of the run is damaged.
+fn damaged(checkpoints: &[u64]) -> (TempDir, PathBuf, Vec<CheckpointId>) {
+    let (disk, store) = on_disk(&Options::new());
+    let mut run = store.run::<Counter>("run").unwrap();
+    let mut ids = Vec::new();
+    for n in 1..=3 {
+        count(&mut run, n).unwrap();
+        if checkpoints.contains(&n) {
+            ids.push(store.checkpoints().save("run", &Labels::new()).unwrap());
+        }
+    }
+    drop((run, store));
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("bot.mp");
+    fs::write(&path, disk.to_bytes()).unwrap();
+    flip(&path, "runs", |_| true);
+    (folder, path, ids)
+}
+
+fn flip(path: &Path, table: &'static str, is: impl Fn(&[u8]) -> bool) {
+    let bytes = fs::read(path).unwrap();
+    let (key, mut row) = rows_of(&bytes, table).into_iter().rfind(|(key, _)| is(key)).unwrap();
+    *row.last_mut().unwrap() ^= 1;
+    fs::write(path, with_row(&bytes, table, &key, Some(&row))).unwrap();
+}
+
+fn open(store: &Store, on_damage: OnDamage) -> milepost::Result<Run<Counter>> {
+    store.run_after_damage("run", on_damage, &Migrations::new())
+}
+
+fn mend(path: &Path) -> Store {
+    repair(path, &RepairOptions::new()).unwrap();
+    assert!(verify(path, &Options::new()).unwrap().is_sound());
+    Store::open(path).unwrap()
+}
+
+#[test]
+fn a_damaged_run_falls_back_only_when_it_is_asked_to_and_says_on_what() {
+    let (_folder, path, ids) = damaged(&[1, 2]);
+    // Where it stands it is damaged, whatever is asked: nothing was put aside yet.
+    let store = Options::new().verify_on_open_bytes(0).open(&path).unwrap();
+    assert_eq!(kind(open(&store, OnDamage::StartFresh)), ErrorKind::Damaged);
+    drop(store);
+
+    let store = mend(&path);
+    let number = store.quarantine().list().unwrap()[0].number;
+    for refused in [error(store.run::<Counter>("run")), error(open(&store, OnDamage::Fail))] {
+        assert_eq!(refused.kind(), ErrorKind::Damaged);
+        assert!(refused.to_string().contains("run_after_damage"), "{refused}");
+    }
+    let mut run = open(&store, OnDamage::FallBack).unwrap();
+    let fell_back = run.fell_back().unwrap().clone();
+    assert_eq!((fell_back.quarantined, fell_back.checkpoint), (number, Some(ids[1])));
+    assert_eq!((fell_back.position, fell_back.passed_over), (Position::Index(2), 0));
+    assert_eq!((run.state().seen.as_slice(), run.steps()), ([1, 2].as_slice(), 2));
+    // What was done after the checkpoint is done, and not in the state.
+    assert!(matches!(count(&mut run, 3).unwrap(), Done::Duplicate(_)));
+    count(&mut run, 4).unwrap();
+    assert_eq!(run.state().seen, [1, 2, 4]);
+
+    // From now on it is a run like any other, and the damaged record is still there.
+    drop((run, store));
+    let store = Store::open(&path).unwrap();
+    let run = store.run::<Counter>("run").unwrap();
+    assert_eq!((run.fell_back(), run.state().seen.as_slice()), (None, [1, 2, 4].as_slice()));
+    assert_eq!(store.quarantine().list().unwrap()[0].number, number);
+    assert!(store.verify().unwrap().is_sound());
+}
+
+#[test]
+fn a_checkpoint_that_is_damaged_too_is_passed_over() {
+    let (_folder, path, ids) = damaged(&[1, 2]);
+    let store = mend(&path);
+    drop(store);
+    flip(&path, "checkpoints", |key| key[0] == 1);
+    let store = Options::new().verify_on_open_bytes(0).open(&path).unwrap();
+    let run = open(&store, OnDamage::FallBack).unwrap();
+    let fell_back = run.fell_back().unwrap();
+    assert_eq!((fell_back.checkpoint, fell_back.passed_over), (Some(ids[0]), 1));
+    assert_eq!(run.state().seen, [1]);
+}
+
+#[test]
+fn a_run_without_a_whole_checkpoint_is_left_alone_until_it_may_begin_anew() {
+    let (_folder, path, _) = damaged(&[]);
+    let store = mend(&path);
+    assert_eq!(kind(open(&store, OnDamage::FallBack)), ErrorKind::Damaged);
+    let run = open(&store, OnDamage::StartFresh).unwrap();
+    assert_eq!((run.state().seen.len(), run.steps()), (0, 0));
+    assert_eq!(run.fell_back().unwrap().checkpoint, None);
+    assert!(store.verify().unwrap().is_sound());
+}
+
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Another(u8);
+
+impl Versioned for Another {
+    const NAME: &'static str = "another";
+    const VERSION: u32 = 1;
+}
+
+#[test]
+fn a_run_falls_back_on_a_state_of_its_own_type_alone() {
+    let (_folder, path, _) = damaged(&[2]);
+    let store = mend(&path);
+    let refused = store.run_after_damage::<Another>("run", OnDamage::FallBack, &Migrations::new());
+    assert_eq!(kind(refused), ErrorKind::SchemaMismatch);
+    assert_eq!(kind(store.run::<Counter>("run")), ErrorKind::Damaged, "nothing was changed");
+    assert_eq!(open(&store, OnDamage::FallBack).unwrap().state().seen, [1, 2]);
+}
