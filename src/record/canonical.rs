@@ -26,6 +26,7 @@ pub(super) fn write<T: Serialize + ?Sized>(value: &T, out: &mut Writing) -> Resu
 }
 
 /// Appends the canonical encoding of a part that has so many levels to go down.
+#[inline]
 fn write_at<T: Serialize + ?Sized>(
     levels: u32,
     value: &T,
@@ -38,9 +39,29 @@ fn write_at<T: Serialize + ?Sized>(
     value.serialize(Canonical { out, of, levels })
 }
 
-/// Numbers and the like come back as they are, and stand in long lists.
+/// Numbers and the like come back as they are, and stand in long lists: inlined, this is known when
+/// the program is built.
+#[inline]
 fn is_primitive(name: &str) -> bool {
-    name.len() <= 5 && !name.contains([':', '(', '[', '&', '<'])
+    matches!(
+        name,
+        "u8" | "u16"
+            | "u32"
+            | "u64"
+            | "u128"
+            | "usize"
+            | "i8"
+            | "i16"
+            | "i32"
+            | "i64"
+            | "i128"
+            | "isize"
+            | "f32"
+            | "f64"
+            | "bool"
+            | "char"
+            | "str"
+    )
 }
 
 fn is_hash_set(mut name: &str) -> bool {
@@ -93,7 +114,8 @@ impl<'a> Canonical<'a> {
 
 macro_rules! integers {
     ($($method:ident: $type:ty => $wide:ty, $as_bits:expr;)*) => {
-        $(fn $method(self, value: $type) -> Result<(), Refusal> {
+        $(#[inline]
+        fn $method(self, value: $type) -> Result<(), Refusal> {
             let as_bits: fn($wide) -> u128 = $as_bits;
             varint(&mut self.out.bytes, as_bits(<$wide>::from(value)));
             Ok(())
@@ -103,7 +125,8 @@ macro_rules! integers {
 
 macro_rules! bytes_of {
     ($($method:ident: $type:ty;)*) => {
-        $(fn $method(self, value: $type) -> Result<(), Refusal> {
+        $(#[inline]
+        fn $method(self, value: $type) -> Result<(), Refusal> {
             self.out.bytes.extend_from_slice(&value.to_le_bytes());
             Ok(())
         })*
@@ -227,6 +250,7 @@ impl<'a> ser::Serializer for Canonical<'a> {
         Ok(Elements::Held { out: self.out, levels, sort, elements: Vec::new() })
     }
 
+    #[inline]
     fn serialize_tuple(self, _len: usize) -> Result<Fields<'a>, Refusal> {
         self.fields("tuple")
     }
@@ -303,6 +327,7 @@ impl ser::SerializeSeq for Elements<'_> {
     type Ok = ();
     type Error = Refusal;
 
+    #[inline]
     fn serialize_element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Refusal> {
         match self {
             Self::InPlace { out, levels, left } => {
@@ -398,6 +423,7 @@ macro_rules! fields {
             type Ok = ();
             type Error = Refusal;
 
+            #[inline]
             fn $method<T: Serialize + ?Sized>(
                 &mut self,
                 $($key: &'static str,)?

@@ -70,6 +70,7 @@ const T13: Finder = Finder::Class("T13", 3_000);
 const T14: Finder = Finder::Class("T14", 5_000);
 const T15: Finder = Finder::Class("T15", 2_000);
 const T16: Finder = Finder::Class("T16", 100);
+const T17: Finder = Finder::Class("T17", 2_000);
 const T18: Finder = Finder::Class("T18", 100);
 
 pub(crate) const MUTANTS: &[Mutant] = &[
@@ -561,9 +562,9 @@ pub(crate) const MUTANTS: &[Mutant] = &[
     Mutant {
         bug: "a call whose answer is on its way to the disk is in doubt",
         patches: &[Patch {
-            file: "src/step/recover.rs",
-            is: "!self.is_on_its_way(table, key)?\n            && self.read()",
-            becomes: "self.read()",
+            file: "src/store/group.rs",
+            is: "if is_on_its_way || self.held.has(kind, name) {",
+            becomes: "if !is_on_its_way && self.held.has(kind, name) {",
         }],
         fate: FoundBy(&[
             T11,
@@ -867,5 +868,37 @@ pub(crate) const MUTANTS: &[Mutant] = &[
             becomes: "format!(\"{:?} {} {error}\", payload.bytes(), what()),",
         }],
         fate: FoundBy(&[Test("security::no_handle_and_no_error_prints_a_payload")]),
+    },
+    // Setting back.
+    Mutant {
+        bug: "the note of how far a store has come ends with its closing",
+        patches: &[Patch {
+            file: "src/store/lock.rs",
+            is: "let _ = self.file.set_len(NOTE_BYTES);",
+            becomes: "let _ = self.file.set_len(0 * NOTE_BYTES);",
+        }],
+        fate: FoundBy(&[T17]),
+    },
+    Mutant {
+        bug: "a store that was set back sends before it is reconciled",
+        patches: &[
+            Patch { file: "src/step/claim.rs", is: "Unreconciled::refuse(plan)?;", becomes: "" },
+            Patch {
+                file: "src/step/intents.rs",
+                is: "Unreconciled::refuse(&*store.read()?)?;",
+                becomes: "",
+            },
+            Patch { file: "src/step/intents.rs", is: "Unreconciled::refuse(plan)?;", becomes: "" },
+        ],
+        fate: FoundBy(&[T17]),
+    },
+    Mutant {
+        bug: "a store that was set back goes on in the same life",
+        patches: &[Patch {
+            file: "src/step/reconcile.rs",
+            is: "    plan.begin_life();\n",
+            becomes: "",
+        }],
+        fate: FoundBy(&[T17]),
     },
 ];

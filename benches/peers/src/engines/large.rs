@@ -51,7 +51,7 @@ fn line(n: u64, seed: u64) -> Line {
 }
 
 /// Who keeps one large state.
-pub(crate) trait Keeper {
+pub(crate) trait Keeper: Send {
     /// Changes the state and saves it, durably.
     fn save(&mut self, number: u64, change: &dyn Fn(&mut Book)) -> Result<()>;
 
