@@ -65,7 +65,11 @@ pub(crate) fn check(store: &Store) -> Result<(), Finding> {
     if !steps.eq((1..=newest).rev()) {
         return Err(Finding::Absent("I4: not all checkpoints are listed".to_owned()));
     }
-    if *store.run::<Past>(RUN)?.state() != Past::after(newest) {
+    let run = store.run::<Past>(RUN)?;
+    if run.steps() == 0 {
+        return Err(Finding::Absent("I4: the run is not there, and begins anew".to_owned()));
+    }
+    if *run.state() != Past::after(newest) {
         return Err(Finding::Wrong("I1: the state is not that of the last step".to_owned()));
     }
     Ok(())
