@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
+use std::path::Path;
 use std::str::FromStr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -82,6 +83,16 @@ impl Patched {
     /// The same file with the same damage, before anything was written to it.
     pub(crate) fn anew(&self) -> Self {
         Self::new(self.base.clone(), self.damage)
+    }
+
+    /// Writes all of it to a file.
+    pub(crate) fn write_to(&self, file: &Path) -> milepost::Result<()> {
+        let written = self.len().and_then(|len| {
+            let mut bytes = vec![0; usize::try_from(len).unwrap_or_default()];
+            self.read(0, &mut bytes)?;
+            std::fs::write(file, bytes)
+        });
+        written.map_err(milepost::Error::abort)
     }
 
     /// Notes from now on which bytes are read.

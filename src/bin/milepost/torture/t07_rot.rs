@@ -5,11 +5,11 @@
 //! down or makes it hang is one crash, and the next case gets a new child. A byte that a sound life
 //! of the store never reads cannot change anything, so of those only every 997th is tried.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use milepost::{Error, ErrorKind, Options, Store};
+use milepost::{Error, ErrorKind, Options, Store, Verification, verify};
 
 use super::child::{Child, Said, hear, say};
 use super::class::{Cases, Class, Outcome, Scene, Setting};
@@ -81,6 +81,7 @@ struct Rots {
 
 /// Met only in a store that was not verified when it was opened.
 const HIDDEN: &str = "a row was hidden until `verify` told";
+const OVERWRITTEN: &str = "a row was overwritten, by a damaged list of free pages that `verify` tells of while it is closed";
 /// A destructor of redb's that panics while another panic of redb's unwinds cannot be caught.
 const ABORTED: &str = "the storage engine aborted the process";
 
@@ -130,6 +131,7 @@ impl Rots {
             "same" => Outcome::Same,
             "error" => Outcome::TypedError,
             "hidden" if self.unverified => Outcome::Limit(HIDDEN),
+            "overwritten" if self.unverified => Outcome::Limit(OVERWRITTEN),
             "aborts:" if self.unverified => Outcome::Limit(ABORTED),
             "wrong" => Outcome::Wrong(why()),
             "panic" | "aborts:" => Outcome::Crash(why()),
@@ -165,7 +167,7 @@ const NEVER_READ_STRIDE: usize = 997;
 impl Plan {
     fn of(bytes: &[u8], known: &Known, seed: u64, unverified: bool) -> Result<Self, String> {
         let disk = Arc::new(Patched::new(bytes.into(), Damage::None).watched());
-        let sound = examine(unverified, &disk, known);
+        let sound = examine(unverified, &disk, known, Path::new("sound"));
         if sound != Verdict::Same {
             return Err(format!("the sound store does not pass: {sound}"));
         }
@@ -249,10 +251,11 @@ pub(crate) fn serve(args: &Args) -> Result<(), String> {
     let bytes: Arc<[u8]> = std::fs::read(&args.store).map_err(|error| error.to_string())?.into();
     let orders = std::fs::read_to_string(args.store.with_extension("orders"));
     let known = known_of(&orders.map_err(|error| error.to_string())?);
+    let file = args.store.with_extension(std::process::id().to_string());
     while let Ok(line) = hear() {
         let disk = Arc::new(Patched::new(bytes.clone(), line.parse()?));
         let verdict = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            examine(args.unverified, &disk, &known)
+            examine(args.unverified, &disk, &known, &file)
         }));
         say(verdict.unwrap_or_else(|panic| Verdict::Panic(words_of(&*panic).to_owned())))?;
     }
@@ -270,6 +273,7 @@ enum Verdict {
     Same,
     Error,
     Hidden(String),
+    Overwritten(String),
     Wrong(String),
     Violation(String),
     Panic(String),
@@ -282,6 +286,7 @@ impl std::fmt::Display for Verdict {
             Self::Same => f.write_str("same"),
             Self::Error => f.write_str("error"),
             Self::Hidden(what) => write!(f, "hidden {}", what.replace('\n', " ")),
+            Self::Overwritten(what) => write!(f, "overwritten {}", what.replace('\n', " ")),
             Self::Wrong(what) => write!(f, "wrong {}", what.replace('\n', " ")),
             Self::Violation(what) => write!(f, "violation {}", what.replace('\n', " ")),
             Self::Panic(words) => {
@@ -292,7 +297,7 @@ impl std::fmt::Display for Verdict {
 }
 
 /// Opens, scans, asks for everything, writes, closes, and opens once more.
-fn examine(unverified: bool, disk: &Arc<Patched>, known: &Known) -> Verdict {
+fn examine(unverified: bool, disk: &Arc<Patched>, known: &Known, file: &Path) -> Verdict {
     let options = options(unverified);
     let store = match options.open_on(disk.clone()) {
         Ok(store) => store,
@@ -310,12 +315,20 @@ fn examine(unverified: bool, disk: &Arc<Patched>, known: &Known) -> Verdict {
         Finding::Wrong(what) => (what, false),
         Finding::Absent(what) | Finding::Violation(what) => (what, true),
     };
-    // Without verification a damaged index can hide a row; it is `verify` that tells.
-    let told = || {
-        let again = Arc::new(disk.anew());
-        options.open_on(again).and_then(|store| store.verify()).is_ok_and(|found| !found.is_sound())
-    };
-    if unverified && is_absence && told() { Verdict::Hidden(what) } else { Verdict::Wrong(what) }
+    // Without verification a damaged index can hide a row; it is `verify` that tells, of some damage
+    // only while the store is closed.
+    let finds = |verified: milepost::Result<Verification>| verified.is_ok_and(|v| !v.is_sound());
+    let verified = options.open_on(Arc::new(disk.anew())).and_then(|store| store.verify());
+    if !unverified || !is_absence {
+        Verdict::Wrong(what)
+    } else if finds(verified) {
+        Verdict::Hidden(what)
+    } else if finds(disk.anew().write_to(file).and_then(|()| verify(file, &options))) {
+        // The list of free pages was damaged: what the store wrote took the place of what was there.
+        Verdict::Overwritten(what)
+    } else {
+        Verdict::Wrong(format!("{what}, and `verify` finds nothing"))
+    }
 }
 
 fn live(
