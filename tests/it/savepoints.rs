@@ -472,6 +472,39 @@ fn an_older_copy_of_a_closed_store_is_refused_and_accepted_if_that_is_meant() {
     assert!(store.recovery().unwrap().unreconciled.is_empty());
 }
 
+/// Against: one backup that is put back twice, and gives out the external ids of the first time again.
+#[test]
+fn a_copy_that_is_put_back_twice_sends_nothing_under_an_id_that_was_used() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("bot.mp");
+    let store = Store::create(&path).unwrap();
+    saved_after(&store, 2);
+    store.close().unwrap();
+    let backup = fs::read(&path).unwrap();
+    let sent = |store: &Store| {
+        let mut run = store.run::<Counter>("run").unwrap();
+        let id = run.step(key_of(3), 3, |tx| tx.emit("orders", &3u64)).unwrap().into_outcome();
+        store.intent::<u64, u64>(&id).unwrap().unwrap().external_id
+    };
+    let mut ids = Vec::new();
+    // The first time as the file itself; then accepted, repaired, accepted.
+    for repaired in [false, true, false] {
+        let store = Options::new().accept_older_copy().open(&path).unwrap();
+        ids.push(sent(&store));
+        store.close().unwrap();
+        fs::write(&path, &backup).unwrap();
+        if repaired {
+            repair(&path, &RepairOptions::new().accept_missing_rows()).unwrap();
+            fs::write(&path, &backup).unwrap();
+            assert_eq!(kind(Store::open(&path)), ErrorKind::InDoubt, "the repair is forgotten");
+            repair(&path, &RepairOptions::new().accept_missing_rows()).unwrap();
+        }
+    }
+    ids.push(sent(&Options::new().accept_older_copy().open(&path).unwrap()));
+    let distinct: std::collections::BTreeSet<_> = ids.iter().collect();
+    assert_eq!(distinct.len(), ids.len(), "{ids:?}");
+}
+
 fn assert_held_until_reconciled_after_two(store: &Store) {
     assert_eq!(store.recovery().unwrap().unreconciled.len(), 2);
     assert_eq!(kind(store.claim::<u64>("s", "new", &1)), ErrorKind::InDoubt);
