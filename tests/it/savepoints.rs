@@ -408,6 +408,26 @@ fn a_store_is_set_back_unless_nothing_was_emitted_since() {
     assert!(import(&store, &bytes, &plain().as_run("new")).must_reconcile);
 }
 
+/// Against: a damaged effect, of which nobody knows the run, that is taken for one of another run.
+#[test]
+fn an_effect_that_was_damaged_may_have_been_emitted_since() {
+    let (disk, store) = on_disk(&Options::new());
+    saved_after(&store, 2);
+    order(&store, "since", 3);
+    store.close().unwrap();
+    let bytes = disk.to_bytes();
+    let (key, mut row) = rows_of(&bytes, "intents").remove(0);
+    *row.last_mut().unwrap() ^= 1;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("bot.mp");
+    fs::write(&path, with_row(&bytes, "intents", &key, Some(&row))).unwrap();
+    repair(&path, &RepairOptions::new()).unwrap();
+    let store = Store::open(&path).unwrap();
+    // Of the life that the repair began.
+    let id = store.checkpoints().latest("run").unwrap().unwrap().id;
+    assert!(import(&store, &exported(&store, &id, false), &plain().replace()).must_reconcile);
+}
+
 #[test]
 fn a_store_stays_unreconciled_though_the_record_of_it_is_damaged() {
     let (from, id) = counted(3);
