@@ -219,7 +219,8 @@ impl Import<'_> {
             steps: about.steps,
             labels: &about.labels(),
             automatic: about.automatic,
-            at: Some(about.at),
+            // Another clock than this store's may have been ahead.
+            at: Some(about.at.min(plan.now())),
         };
         save(plan, &moment, &stored)?;
         let unreconciled = why.is_some();

@@ -11,15 +11,16 @@ use milepost::testing::{
     Call, Effect, Fault, SimDisk, export_with_fault, import_savepoint_bytes, savepoint_bytes,
 };
 use milepost::{
-    AuditAction, CheckpointFilter, CheckpointId, Claimed, Codec, Delivery, ErrorKind, Labels,
-    Limits, Migrations, Options, Position, Receiver, Relay, RepairOptions, SavepointOptions, Sent,
-    Store, Versioned, repair, verify,
+    AuditAction, Autosave, CheckpointFilter, CheckpointId, Claimed, Codec, Delivery, ErrorKind,
+    Labels, Limits, Migrations, Options, Position, Receiver, Relay, RepairOptions,
+    SavepointOptions, Sent, Store, Versioned, repair, verify,
 };
 use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 
 use crate::support::{
-    Counter, count, error, key_of, killed, kind, on_disk, open_bytes, rows_of, seen, with_row,
+    Counter, T0, clock, count, days, error, key_of, killed, kind, on_disk, open_bytes, rows_of,
+    second, seen, with_row,
 };
 
 fn plain() -> SavepointOptions {
@@ -406,6 +407,24 @@ fn a_store_is_set_back_unless_nothing_was_emitted_since() {
     saved_after(&store, 2);
     store.checkpoints().delete(&first).unwrap();
     assert!(import(&store, &bytes, &plain().as_run("new")).must_reconcile);
+}
+
+/// Against: a run that saves nothing by time before the clock of the machine that exported it is reached.
+#[test]
+fn a_savepoint_from_the_future_is_of_now() {
+    let ahead = clock();
+    ahead.advance(days(3_650));
+    let (_, from) = on_disk(&Options::new().clock(ahead));
+    let bytes = exported(&from, &saved_after(&from, 2), false);
+    let now = clock();
+    let (_, store) = on_disk(&Options::new().clock(now.clone()));
+    let id = import(&store, &bytes, &plain()).id;
+    assert_eq!(store.checkpoints().show(&id).unwrap().at, T0);
+    let mut run = store.run::<Counter>("run").unwrap();
+    run.autosave(Autosave::every(second(60)));
+    now.advance(second(60));
+    count(&mut run, 3).unwrap();
+    assert_eq!(store.checkpoints().latest("run").unwrap().unwrap().steps, 3);
 }
 
 /// Against: a damaged effect, of which nobody knows the run, that is taken for one of another run.
