@@ -103,6 +103,8 @@ where
         }
         if self.saves.last.is_none() {
             let last = unless_damaged(newest(plan, &self.name))?;
+            // One of more steps is from before the run was damaged, and began anew.
+            let last = last.filter(|(_, record)| record.steps < self.steps);
             let last = last.map(|(_, record)| Last { steps: record.steps, at: record.at });
             self.saves.last = Some(last.unwrap_or(self.saves.begun));
         }

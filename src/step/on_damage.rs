@@ -2,10 +2,11 @@
 
 use super::content::refer;
 use super::history::{newest_below, proven};
+use super::reconcile::{has_emitted_since, set_back};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{CheckpointId, RunName};
 use crate::ledger::{
-    CheckpointRecord, ChunkList, Kept, Place, QuarantineRecord, RunRecord, run_key,
+    CheckpointRecord, ChunkList, Kept, Place, QuarantineRecord, RunRecord, run_key, sequence_of_key,
 };
 use crate::position::Position;
 use crate::record::{CODEC_CHUNKS, Payload};
@@ -27,8 +28,8 @@ pub enum OnDamage {
 
 /// What a run that was opened in spite of damage goes on from.
 ///
-/// What was done after that is not in its state. Its keys are still there: those inputs are
-/// duplicates, and nothing they sent is sent again. To have them in the state, work them in by hand.
+/// What was done after that is not in its state. Its keys are still there, unless they have expired:
+/// those inputs are duplicates. To have them in the state, work them in by hand.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct FellBack {
@@ -38,20 +39,37 @@ pub struct FellBack {
     pub checkpoint: Option<CheckpointId>,
     /// The position the run goes on from.
     pub position: Position,
-    /// How many of its checkpoints are newer than that one, and are not whole.
+    /// How many of its checkpoints are newer than that one, and are not whole, those in quarantine
+    /// included.
     pub passed_over: u64,
+    /// Whether the run has emitted effects since, which its state does not know. Then nothing is sent or
+    /// claimed before [`Store::reconcile`](crate::Store::reconcile) was called.
+    pub must_reconcile: bool,
 }
 
-/// Where a run is in quarantine, with the reason.
-pub(super) fn quarantined(plan: &Plan<'_>, name: &RunName) -> Result<Option<(u64, String)>> {
+/// Where a run is in quarantine, with the reason: the newest record of it, if it was damaged before.
+fn quarantined(plan: &Plan<'_>, name: &RunName) -> Result<Option<(u64, String)>> {
+    let mut newest = None;
     for (key, row) in plan.scan(Table::Quarantine, &[], &[], usize::MAX)? {
         let record = plan.parse::<QuarantineRecord>(&key, &row)?;
         if record.table == Table::Runs.id() && record.key.0 == run_key(name) {
             let number = key.as_slice().try_into().map_or(0, u64::from_be_bytes);
-            return Ok(Some((number, record.reason)));
+            newest = Some((number, record.reason));
         }
     }
-    Ok(None)
+    Ok(newest)
+}
+
+/// How many of a run's checkpoints behind this one are in quarantine.
+fn quarantined_behind(plan: &Plan<'_>, name: &RunName, sequence: u64) -> Result<u64> {
+    let mut count = 0;
+    for (key, row) in plan.scan(Table::Quarantine, &[], &[], usize::MAX)? {
+        let record = plan.parse::<QuarantineRecord>(&key, &row)?;
+        let place =
+            sequence_of_key(&record.key.0).filter(|_| record.table == Table::Checkpoints.id());
+        count += u64::from(place.is_some_and(|at| at.run == *name && at.sequence > sequence));
+    }
+    Ok(count)
 }
 
 /// A run whose record is in quarantine does not begin anew unless somebody asks for it.
@@ -81,10 +99,14 @@ pub(super) fn rescued(
         checkpoint: None,
         position: Position::Start,
         passed_over: 0,
+        must_reconcile: false,
     };
     match on_damage {
         OnDamage::Fail => refuse_quarantined(plan, name).map(|()| None),
-        OnDamage::StartFresh => Ok(Some((fell_back, None))),
+        OnDamage::StartFresh => {
+            fell_back.must_reconcile = set_back_from(plan, name, 0)?;
+            Ok(Some((fell_back, None)))
+        }
         OnDamage::FallBack => {
             let mut below = u64::MAX;
             while let Some((sequence, found)) = newest_below(plan, name, below)? {
@@ -93,6 +115,8 @@ pub(super) fn rescued(
                     (fell_back.checkpoint, fell_back.position) =
                         (Some(record.id), record.position.clone());
                     let run = begin_from(plan, record, bytes)?;
+                    fell_back.passed_over += quarantined_behind(plan, name, sequence)?;
+                    fell_back.must_reconcile = set_back_from(plan, name, sequence)?;
                     return Ok(Some((fell_back, Some(run))));
                 }
                 fell_back.passed_over += 1;
@@ -104,6 +128,20 @@ pub(super) fn rescued(
             )))
         }
     }
+}
+
+/// The run goes back to where its effects had this number, or to its beginning: if it has emitted some
+/// since, the store has to be reconciled, and this is `true`.
+fn set_back_from(plan: &mut Plan<'_>, name: &RunName, number: u64) -> Result<bool> {
+    let has_emitted = has_emitted_since(plan, name, number)?;
+    if has_emitted {
+        let why = format!(
+            "the run \"{name}\" was damaged, and goes on from an earlier state, and it has emitted \
+             effects since"
+        );
+        set_back(plan, why)?;
+    }
+    Ok(has_emitted)
 }
 
 /// A checkpoint with its state, unless something of it is damaged.

@@ -1,8 +1,11 @@
 //! Setting a store back, and what a person does after it.
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::ledger::{AuditAction, AuditRecord, audit_key};
-use crate::store::{META_UNRECONCILED, Plan, Read, Store, Table, Unreconciled};
+use crate::id::{IntentId, RunName};
+use crate::ledger::{
+    AuditAction, AuditRecord, IntentRecord, audit_key, intent_key, intent_of_key, topic_prefix,
+};
+use crate::store::{META_UNRECONCILED, Plan, Read, Store, Table, Unreconciled, row_name};
 
 impl Store {
     /// Says that somebody has found out what became of everything this store may have sent after the
@@ -46,4 +49,40 @@ pub(crate) fn set_back(plan: &mut Plan<'_>, why: String) -> Result<()> {
     plan.begin_life();
     let unreconciled = Unreconciled::of(plan)?.and(why);
     plan.put(META_UNRECONCILED, &unreconciled)
+}
+
+/// Whether a run has emitted intents with numbers above this one. Of each topic only those are read.
+pub(super) fn has_emitted_since(rows: &impl Read, run: &RunName, number: u64) -> Result<bool> {
+    const PAGE: usize = 256;
+    for settled in [false, true] {
+        let mut from = Vec::new();
+        while let Some((first, _)) =
+            rows.scan(Table::Intents, &[u8::from(settled)], &from, 1)?.pop()
+        {
+            let topic = id_of(&first)?.topic().clone();
+            let newer = IntentId::new(topic.clone(), number.saturating_add(1));
+            from = intent_key(&newer, settled);
+            loop {
+                let page =
+                    rows.scan(Table::Intents, &topic_prefix(&topic, settled), &from, PAGE)?;
+                let Some((last, _)) = page.last() else { break };
+                from = [last.as_slice(), &[0]].concat();
+                for (key, row) in &page {
+                    // What stands in for a damaged one is of no run that is known: it may be of this one.
+                    let of = rows.parse::<IntentRecord>(key, row)?.run;
+                    if of.is_none_or(|of| of == *run) {
+                        return Ok(true);
+                    }
+                }
+            }
+            // Behind the last intent that the topic can have.
+            from = [intent_key(&IntentId::new(topic, u64::MAX), settled), vec![0]].concat();
+        }
+    }
+    Ok(false)
+}
+
+fn id_of(key: &[u8]) -> Result<IntentId> {
+    intent_of_key(key)
+        .ok_or_else(|| Error::damaged(format!("{} names no intent", row_name(Table::Intents, key))))
 }

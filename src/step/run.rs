@@ -77,7 +77,9 @@ impl Store {
 
     /// Opens a run like [`run_with`](Store::run_with), and if its record was damaged, and a repair put
     /// it into quarantine, does what was asked for. [`Run::fell_back`] says what came of it. When it
-    /// returns, that is durable; the damaged record stays in quarantine.
+    /// returns, that is durable; the damaged record stays in quarantine. If the run has emitted effects
+    /// that its state does not know then, nothing is sent or claimed before [`Store::reconcile`] was
+    /// called.
     ///
     /// # Errors
     /// Those of [`run_with`](Store::run_with). `Damaged` too if no checkpoint to fall back on is whole.

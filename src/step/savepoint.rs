@@ -11,21 +11,20 @@ use serde::{Deserialize, Serialize};
 use super::history::{Moment, newest, record_at, save};
 use super::labels::Labels;
 use super::on_damage::refuse_quarantined;
-use super::reconcile::set_back;
+use super::reconcile::{has_emitted_since, set_back};
 use super::retain::sweep;
 use super::schema::{schema_of, schema_of_form};
 use super::state::{self, Stored};
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
-use crate::id::{CheckpointId, IntentId, RunName, StoreId};
+use crate::id::{CheckpointId, RunName, StoreId};
 use crate::ledger::{
-    CheckpointContent, CheckpointRecord, CheckpointRow, Form, IntentRecord, Place, RunRecord,
-    intent_key, intent_of_key, run_key, topic_prefix,
+    CheckpointContent, CheckpointRecord, CheckpointRow, Form, Place, RunRecord, run_key,
 };
 use crate::position::Position;
 use crate::record::{CODEC_BINCODE, CODEC_JSON, Payload};
 use crate::seq::{COUNT_MAX, Epoch, Incarnation};
-use crate::store::{HoldKind, Plan, Read, Store, Table, row_name};
+use crate::store::{HoldKind, Plan, Read, Store};
 
 /// A checkpoint that stands by itself.
 pub(crate) struct Savepoint {
@@ -220,7 +219,8 @@ impl Import<'_> {
             steps: about.steps,
             labels: &about.labels(),
             automatic: about.automatic,
-            at: Some(about.at),
+            // Another clock than this store's may have been ahead.
+            at: Some(about.at.min(plan.now())),
         };
         save(plan, &moment, &stored)?;
         let unreconciled = why.is_some();
@@ -295,38 +295,4 @@ impl Import<'_> {
             about.run, about.position, about.steps, self.run
         )))
     }
-}
-
-/// Whether a run has emitted intents with numbers above this one. Of each topic only those are read.
-fn has_emitted_since(rows: &impl Read, run: &RunName, number: u64) -> Result<bool> {
-    const PAGE: usize = 256;
-    for settled in [false, true] {
-        let mut from = Vec::new();
-        while let Some((first, _)) =
-            rows.scan(Table::Intents, &[u8::from(settled)], &from, 1)?.pop()
-        {
-            let topic = id_of(&first)?.topic().clone();
-            let newer = IntentId::new(topic.clone(), number.saturating_add(1));
-            from = intent_key(&newer, settled);
-            loop {
-                let page =
-                    rows.scan(Table::Intents, &topic_prefix(&topic, settled), &from, PAGE)?;
-                let Some((last, _)) = page.last() else { break };
-                from = [last.as_slice(), &[0]].concat();
-                for (key, row) in &page {
-                    if rows.parse::<IntentRecord>(key, row)?.run.as_ref() == Some(run) {
-                        return Ok(true);
-                    }
-                }
-            }
-            // Behind the last intent that the topic can have.
-            from = [intent_key(&IntentId::new(topic, u64::MAX), settled), vec![0]].concat();
-        }
-    }
-    Ok(false)
-}
-
-fn id_of(key: &[u8]) -> Result<IntentId> {
-    intent_of_key(key)
-        .ok_or_else(|| Error::damaged(format!("{} names no intent", row_name(Table::Intents, key))))
 }

@@ -92,7 +92,7 @@ impl Engine {
             txn.commit().map_err(storage_error)
         })?;
         if let Some(lock) = &mut self.lock {
-            lock.note(self.store, head.epoch, head.seq);
+            lock.note(self.store, &head);
         }
         self.head = head;
         Ok(())

@@ -16,7 +16,7 @@ use super::place::{Place, private};
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::StoreId;
-use crate::seq::{COUNT_MAX, CommitSeq, Epoch};
+use crate::seq::{COUNT_MAX, CommitSeq, Epoch, Incarnation};
 
 #[derive(Debug)]
 pub(super) struct LockFile {
@@ -33,15 +33,18 @@ pub(super) struct Note {
     store: String,
     epoch: Epoch,
     commit: CommitSeq,
+    /// In which life of the store that was.
+    pub(super) life: Incarnation,
 }
 
 /// How long a note is.
-const NOTE_BYTES: u64 = 6 + 32 + 7 + 20 + 8 + 20 + 1;
+const NOTE_BYTES: u64 = 6 + 32 + 7 + 20 + 8 + 20 + 6 + 20 + 1;
 
 impl Note {
     /// Always as long, so that one takes the place of the other in one write.
-    fn text(store: StoreId, epoch: Epoch, commit: CommitSeq) -> String {
-        format!("store {store} epoch {:020} commit {:020}\n", epoch.get(), commit.get())
+    fn text(store: StoreId, head: &Head) -> String {
+        let (epoch, commit, life) = (head.epoch.get(), head.seq.get(), head.incarnation.get());
+        format!("store {store} epoch {epoch:020} commit {commit:020} life {life:020}\n")
     }
 
     fn read(text: &str) -> Option<Self> {
@@ -53,7 +56,9 @@ impl Note {
             |name: &str| after(name)?.parse().ok().filter(|number| *number < COUNT_MAX);
         let epoch = Epoch::new(number("epoch")?);
         let commit = CommitSeq::new(number("commit")?);
-        Some(Self { store, epoch, commit })
+        // An older program did not write it.
+        let life = Incarnation::new(number("life").unwrap_or_default());
+        Some(Self { store, epoch, commit, life })
     }
 
     /// The epoch and the commit it speaks of, if it is about this store.
@@ -140,13 +145,14 @@ impl LockFile {
 
     /// Writes who holds the lock, for the message to the next one, and the first note. A failure
     /// costs only those.
-    pub(super) fn sign(&mut self, store: StoreId, epoch: Epoch, commit: CommitSeq, now: Timestamp) {
+    pub(super) fn sign(&mut self, store: StoreId, head: &Head, now: Timestamp) {
         let since = now.as_ms() / 1000;
         let text = format!(
-            "{}pid {}\nhost {}\nsince_unix {since}\nepoch {epoch}\n",
-            Note::text(store, epoch, commit),
+            "{}pid {}\nhost {}\nsince_unix {since}\nepoch {}\n",
+            Note::text(store, head),
             std::process::id(),
-            host()
+            host(),
+            head.epoch
         );
         let _ = self.file.set_len(0);
         let _ = self.file.rewind();
@@ -155,15 +161,10 @@ impl LockFile {
     }
 
     /// Notes down that a commit is durable, before anybody is told.
-    pub(super) fn note(&mut self, store: StoreId, epoch: Epoch, commit: CommitSeq) {
+    pub(super) fn note(&mut self, store: StoreId, head: &Head) {
         if self.signed {
-            let _ = write_at_start(&self.file, Note::text(store, epoch, commit).as_bytes());
+            let _ = write_at_start(&self.file, Note::text(store, head).as_bytes());
         }
-    }
-
-    /// Takes away what the holder before left: it has been dealt with.
-    pub(super) fn settle(&mut self) {
-        let _ = self.file.set_len(0);
     }
 }
 
@@ -241,18 +242,29 @@ fn host() -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::head::ClockMark;
     use super::*;
+
+    fn head(epoch: u64, commit: u64, life: u64) -> Head {
+        Head {
+            epoch: Epoch::new(epoch),
+            seq: CommitSeq::new(commit),
+            incarnation: Incarnation::new(life),
+            ..Head::first(ClockMark::default())
+        }
+    }
 
     /// Against: a note that is cut short when the store is closed, and says nothing then.
     #[test]
     fn a_note_is_as_long_as_what_stays_of_the_lock_file() {
         let store = StoreId::fixed();
-        for (epoch, commit) in [(1, 2), (COUNT_MAX - 1, COUNT_MAX - 1)] {
-            let (epoch, commit) = (Epoch::new(epoch), CommitSeq::new(commit));
-            let text = Note::text(store, epoch, commit);
+        for (epoch, commit, life) in [(1, 2, 3), (COUNT_MAX - 1, COUNT_MAX - 1, COUNT_MAX - 1)] {
+            let head = head(epoch, commit, life);
+            let text = Note::text(store, &head);
             assert_eq!(text.len() as u64, NOTE_BYTES);
             let note = Note::read(&text).unwrap();
-            assert_eq!(note.reached(store), Some((epoch, commit)));
+            assert_eq!(note.reached(store), Some((head.epoch, head.seq)));
+            assert_eq!(note.life, head.incarnation);
         }
     }
 
@@ -260,7 +272,7 @@ mod tests {
     /// for ever.
     #[test]
     fn a_note_with_numbers_that_no_store_reaches_is_none() {
-        let text = Note::text(StoreId::fixed(), Epoch::new(1), CommitSeq::new(COUNT_MAX));
+        let text = Note::text(StoreId::fixed(), &head(1, COUNT_MAX, 1));
         assert_eq!(Note::read(&text), None);
     }
 }

@@ -42,10 +42,8 @@ pub(crate) use head::{META_UNCLEAN, Unclean, unclean_key};
 pub(crate) use held::{Hold, HoldKind};
 pub(crate) use inspect::Inspection;
 pub(crate) use integrity::Sum;
-pub(crate) use place::{private, sync_folder_of};
 pub(crate) use plan::Plan;
 pub(crate) use rebuild::{Highest, Rebuild, rebuild};
-
 pub(crate) use snapshot::{Read, Row, Snapshot, frame_of, list_of, row_name};
 pub(crate) use tables::{META_HEAD, Record, Table};
 pub(crate) use unreconciled::{META_UNRECONCILED, Unreconciled};

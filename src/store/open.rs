@@ -224,9 +224,8 @@ impl Options {
             mark_unsynced(&*medium.disk());
             Error::io("recovering the store, or opening it for writing", error)
         })?;
-        let epoch = engine.head.epoch;
         if let Some(lock) = &mut engine.lock {
-            lock.sign(identity.store, epoch, engine.head.seq, self.clock.now());
+            lock.sign(identity.store, &engine.head, self.clock.now());
         }
         let committer = Committer::new(engine, identity.store, self)?;
         Ok(Store::new(committer, medium, clean, created))
@@ -256,7 +255,9 @@ impl Options {
                 rows.set(Table::Meta, oldest, None);
             }
         }
-        if let Some((epoch, seq)) = newer.and_then(|newer| newer.reached(identity.store)) {
+        if let Some(newer) = newer
+            && let Some((epoch, seq)) = newer.reached(identity.store)
+        {
             let rows_before = engine.snapshot()?;
             let why = format!(
                 "an older copy was put in its place, which ends with commit {} where {seq} had been \
@@ -266,7 +267,9 @@ impl Options {
             put(&mut rows, META_UNRECONCILED, &Unreconciled::of(&*rows_before)?.and(why))?;
             // What became of the commits in between, nobody can say. No store has an epoch 0.
             put(&mut rows, &unclean_key(Epoch::default()), &Unclean::LOST)?;
-            head.incarnation = head.incarnation.next();
+            // The newer file may have been in another life than this copy, as when this very copy was
+            // put back before.
+            head.incarnation = head.incarnation.max(newer.life).next();
             head.epoch = head.epoch.max(epoch);
             head.seq = head.seq.max(seq.next());
         }

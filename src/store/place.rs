@@ -63,13 +63,13 @@ impl Place {
 
 /// A file that only its owner can read and write.
 #[cfg(unix)]
-pub(crate) fn private(options: &mut OpenOptions) -> &mut OpenOptions {
+pub(super) fn private(options: &mut OpenOptions) -> &mut OpenOptions {
     use std::os::unix::fs::OpenOptionsExt;
     options.mode(0o600)
 }
 
 #[cfg(not(unix))]
-pub(crate) fn private(options: &mut OpenOptions) -> &mut OpenOptions {
+pub(super) fn private(options: &mut OpenOptions) -> &mut OpenOptions {
     options
 }
 
@@ -148,7 +148,7 @@ pub(super) fn open_existing(path: &Path, write: bool) -> Result<File> {
 }
 
 /// Makes a new name in a folder durable.
-pub(crate) fn sync_folder_of(path: &Path) -> Result<()> {
+pub(super) fn sync_folder_of(path: &Path) -> Result<()> {
     let folder = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),

@@ -34,6 +34,7 @@ pub(crate) struct Highest {
     id: u64,
     epoch: u64,
     seq: u64,
+    life: u64,
 }
 
 impl Highest {
@@ -123,15 +124,18 @@ pub(crate) fn rebuild(
         },
     };
     if let Some((_, lock)) = &inspection.file
-        && let Some((epoch, commit)) = lock.left().and_then(|note| note.reached(identity.store))
+        && let Some(note) = lock.left()
+        && let Some((epoch, commit)) = note.reached(identity.store)
     {
         highest.saw_epoch(epoch);
         highest.saw_commit(commit);
+        raise(&mut highest.life, note.life.get());
     }
     let fresh = match &inspection.head {
         Some(head) => continued(head, &highest),
         None => begun_anew(now, &highest),
     };
+    let mut rebuilt = fresh.clone();
     let building = beside(&path, "repairing");
     build_file(&building, |medium| {
         initialize(medium.clone(), options.cache_bytes, &identity, fresh)?;
@@ -151,7 +155,9 @@ pub(crate) fn rebuild(
         };
         let mut rebuild = Rebuild { engine, rows: Overlay::default(), count: 0 };
         fill(&inspection, &mut rebuild)?;
-        rebuild.flush()
+        rebuild.flush()?;
+        rebuilt = rebuild.engine.head.clone();
+        Ok(())
     })?;
     let kept = keep(&path, now)?;
     fs::rename(&building, &path).map_err(|error| {
@@ -159,7 +165,8 @@ pub(crate) fn rebuild(
     })?;
     sync_folder_of(&path)?;
     if let Some((_, mut lock)) = inspection.file {
-        lock.settle();
+        // So that an older copy in the place of the repaired file is told, too.
+        lock.sign(identity.store, &rebuilt, now);
     }
     Ok(kept)
 }
@@ -169,7 +176,7 @@ fn continued(head: &Head, highest: &Highest) -> Head {
     Head {
         // A new life: what is missing may have carried numbers that are given out again, and no
         // external id may be used twice.
-        incarnation: Incarnation::new(head.incarnation.get() + 1),
+        incarnation: Incarnation::new(head.incarnation.get().max(highest.life)).next(),
         epoch: head.epoch.max(Epoch::new(highest.epoch)),
         // Behind the last one that was acknowledged another may have been under way.
         seq: head.seq.next().max(CommitSeq::new(highest.seq + 2)),

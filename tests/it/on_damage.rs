@@ -5,8 +5,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use milepost::{
-    CheckpointId, Done, ErrorKind, Labels, Migrations, OnDamage, Options, Position, RepairOptions,
-    Run, Store, Versioned, repair, verify,
+    Autosave, CheckpointFilter, CheckpointId, Done, ErrorKind, Labels, MemoryDisk, Migrations,
+    OnDamage, Options, Position, RepairOptions, Run, Store, Versioned, repair, verify,
 };
 use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
@@ -37,6 +37,16 @@ fn flip(path: &Path, table: &'static str, is: impl Fn(&[u8]) -> bool) {
     let (key, mut row) = rows_of(&bytes, table).into_iter().rfind(|(key, _)| is(key)).unwrap();
     *row.last_mut().unwrap() ^= 1;
     fs::write(path, with_row(&bytes, table, &key, Some(&row))).unwrap();
+}
+
+/// Damages and repairs the record of the run of a store that lies on a disk of its own.
+fn broken(disk: &MemoryDisk) -> (TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("bot.mp");
+    fs::write(&path, disk.to_bytes()).unwrap();
+    flip(&path, "runs", |_| true);
+    repair(&path, &RepairOptions::new()).unwrap();
+    (folder, path)
 }
 
 fn open(store: &Store, on_damage: OnDamage) -> milepost::Result<Run<Counter>> {
@@ -104,6 +114,85 @@ fn a_run_without_a_whole_checkpoint_is_left_alone_until_it_may_begin_anew() {
     assert_eq!((run.state().seen.len(), run.steps()), (0, 0));
     assert_eq!(run.fell_back().unwrap().checkpoint, None);
     assert!(store.verify().unwrap().is_sound());
+}
+
+/// Against: a state that does not know what the run has sent, and decides on it once more.
+#[test]
+fn a_run_that_has_emitted_since_sends_nothing_before_the_store_was_reconciled() {
+    for (emits_at, falls_back, must_reconcile) in [
+        (1, OnDamage::FallBack, false),
+        (3, OnDamage::FallBack, true),
+        (1, OnDamage::StartFresh, true),
+        (0, OnDamage::StartFresh, false),
+    ] {
+        let (disk, store) = on_disk(&Options::new());
+        let mut run = store.run::<Counter>("run").unwrap();
+        for n in 1..=3u64 {
+            run.step(n.to_string(), n, |tx| {
+                if n == emits_at { tx.emit("orders", &n).map(drop) } else { Ok(()) }
+            })
+            .unwrap();
+            if n == 2 {
+                store.checkpoints().save("run", &Labels::new()).unwrap();
+            }
+        }
+        drop((run, store));
+        let (_folder, path) = broken(&disk);
+        let store = Store::open(&path).unwrap();
+        let life = store.incarnation().unwrap();
+        let run = open(&store, falls_back).unwrap();
+        let case = format!("{falls_back:?}, emitted at {emits_at}");
+        assert_eq!(run.fell_back().unwrap().must_reconcile, must_reconcile, "{case}");
+        assert_eq!(!store.recovery().unwrap().unreconciled.is_empty(), must_reconcile, "{case}");
+        assert_eq!(store.incarnation().unwrap() > life, must_reconcile, "{case}");
+        let refused = must_reconcile.then_some(ErrorKind::InDoubt);
+        let claimed = store.claim::<u64>("s", "k", &1);
+        assert_eq!(claimed.err().map(|error| error.kind()), refused, "{case}");
+    }
+}
+
+/// Against: the advice to restore a record from before the run had been damaged for the first time.
+#[test]
+fn a_run_that_is_damaged_twice_is_said_to_be_where_its_newest_record_is() {
+    let (_folder, path, _) = damaged(&[2]);
+    let store = mend(&path);
+    let mut run = open(&store, OnDamage::FallBack).unwrap();
+    count(&mut run, 4).unwrap();
+    store.checkpoints().save("run", &Labels::new()).unwrap();
+    drop((run, store));
+    flip(&path, "runs", |_| true);
+    let store = mend(&path);
+    let newest = store.quarantine().list().unwrap().pop().unwrap().number;
+    let refused = error(store.run::<Counter>("run")).to_string();
+    assert!(refused.contains(&format!("number {newest} in")), "{refused}");
+    let run = open(&store, OnDamage::FallBack).unwrap();
+    assert_eq!(run.fell_back().unwrap().quarantined, newest);
+    assert_eq!(run.state().seen, [1, 2, 4]);
+}
+
+/// Against: a run that saves nothing before it has made as many steps as the one before it.
+#[test]
+fn a_run_that_begins_anew_saves_its_checkpoints_from_the_beginning() {
+    let (_folder, path, _) = damaged(&[3]);
+    let store = mend(&path);
+    let mut run = open(&store, OnDamage::StartFresh).unwrap();
+    run.autosave(Autosave::every_steps(2));
+    for n in 4..=5 {
+        count(&mut run, n).unwrap();
+    }
+    let page = store.checkpoints().list(&CheckpointFilter::new().run("run")).unwrap();
+    let steps: Vec<_> = page.checkpoints.iter().map(|checkpoint| checkpoint.steps).collect();
+    assert_eq!(steps, [2, 3]);
+}
+
+#[test]
+fn a_checkpoint_that_went_to_quarantine_with_the_run_counts_as_passed_over() {
+    let (_folder, path, ids) = damaged(&[1, 2]);
+    flip(&path, "checkpoints", |key| key[0] == 1);
+    let store = mend(&path);
+    let run = open(&store, OnDamage::FallBack).unwrap();
+    let fell_back = run.fell_back().unwrap();
+    assert_eq!((fell_back.checkpoint, fell_back.passed_over), (Some(ids[0]), 1));
 }
 
 #[derive(Debug, Default, Serialize, Deserialize)]

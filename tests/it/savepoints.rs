@@ -11,15 +11,16 @@ use milepost::testing::{
     Call, Effect, Fault, SimDisk, export_with_fault, import_savepoint_bytes, savepoint_bytes,
 };
 use milepost::{
-    AuditAction, CheckpointFilter, CheckpointId, Claimed, Codec, Delivery, ErrorKind, Labels,
-    Limits, Migrations, Options, Position, Receiver, Relay, RepairOptions, SavepointOptions, Sent,
-    Store, Versioned, repair, verify,
+    AuditAction, Autosave, CheckpointFilter, CheckpointId, Claimed, Codec, Delivery, ErrorKind,
+    Labels, Limits, Migrations, Options, Position, Receiver, Relay, RepairOptions,
+    SavepointOptions, Sent, Store, Versioned, repair, verify,
 };
 use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 
 use crate::support::{
-    Counter, count, error, key_of, killed, kind, on_disk, open_bytes, rows_of, seen, with_row,
+    Counter, T0, clock, count, days, error, key_of, killed, kind, on_disk, open_bytes, rows_of,
+    second, seen, with_row,
 };
 
 fn plain() -> SavepointOptions {
@@ -408,6 +409,44 @@ fn a_store_is_set_back_unless_nothing_was_emitted_since() {
     assert!(import(&store, &bytes, &plain().as_run("new")).must_reconcile);
 }
 
+/// Against: a run that saves nothing by time before the clock of the machine that exported it is reached.
+#[test]
+fn a_savepoint_from_the_future_is_of_now() {
+    let ahead = clock();
+    ahead.advance(days(3_650));
+    let (_, from) = on_disk(&Options::new().clock(ahead));
+    let bytes = exported(&from, &saved_after(&from, 2), false);
+    let now = clock();
+    let (_, store) = on_disk(&Options::new().clock(now.clone()));
+    let id = import(&store, &bytes, &plain()).id;
+    assert_eq!(store.checkpoints().show(&id).unwrap().at, T0);
+    let mut run = store.run::<Counter>("run").unwrap();
+    run.autosave(Autosave::every(second(60)));
+    now.advance(second(60));
+    count(&mut run, 3).unwrap();
+    assert_eq!(store.checkpoints().latest("run").unwrap().unwrap().steps, 3);
+}
+
+/// Against: a damaged effect, of which nobody knows the run, that is taken for one of another run.
+#[test]
+fn an_effect_that_was_damaged_may_have_been_emitted_since() {
+    let (disk, store) = on_disk(&Options::new());
+    saved_after(&store, 2);
+    order(&store, "since", 3);
+    store.close().unwrap();
+    let bytes = disk.to_bytes();
+    let (key, mut row) = rows_of(&bytes, "intents").remove(0);
+    *row.last_mut().unwrap() ^= 1;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("bot.mp");
+    fs::write(&path, with_row(&bytes, "intents", &key, Some(&row))).unwrap();
+    repair(&path, &RepairOptions::new()).unwrap();
+    let store = Store::open(&path).unwrap();
+    // Of the life that the repair began.
+    let id = store.checkpoints().latest("run").unwrap().unwrap().id;
+    assert!(import(&store, &exported(&store, &id, false), &plain().replace()).must_reconcile);
+}
+
 #[test]
 fn a_store_stays_unreconciled_though_the_record_of_it_is_damaged() {
     let (from, id) = counted(3);
@@ -470,6 +509,39 @@ fn an_older_copy_of_a_closed_store_is_refused_and_accepted_if_that_is_meant() {
     // Accepting what is not older changes nothing.
     let store = accepting.open(&path).unwrap();
     assert!(store.recovery().unwrap().unreconciled.is_empty());
+}
+
+/// Against: one backup that is put back twice, and gives out the external ids of the first time again.
+#[test]
+fn a_copy_that_is_put_back_twice_sends_nothing_under_an_id_that_was_used() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("bot.mp");
+    let store = Store::create(&path).unwrap();
+    saved_after(&store, 2);
+    store.close().unwrap();
+    let backup = fs::read(&path).unwrap();
+    let sent = |store: &Store| {
+        let mut run = store.run::<Counter>("run").unwrap();
+        let id = run.step(key_of(3), 3, |tx| tx.emit("orders", &3u64)).unwrap().into_outcome();
+        store.intent::<u64, u64>(&id).unwrap().unwrap().external_id
+    };
+    let mut ids = Vec::new();
+    // The first time as the file itself; then accepted, repaired, accepted.
+    for repaired in [false, true, false] {
+        let store = Options::new().accept_older_copy().open(&path).unwrap();
+        ids.push(sent(&store));
+        store.close().unwrap();
+        fs::write(&path, &backup).unwrap();
+        if repaired {
+            repair(&path, &RepairOptions::new().accept_missing_rows()).unwrap();
+            fs::write(&path, &backup).unwrap();
+            assert_eq!(kind(Store::open(&path)), ErrorKind::InDoubt, "the repair is forgotten");
+            repair(&path, &RepairOptions::new().accept_missing_rows()).unwrap();
+        }
+    }
+    ids.push(sent(&Options::new().accept_older_copy().open(&path).unwrap()));
+    let distinct: std::collections::BTreeSet<_> = ids.iter().collect();
+    assert_eq!(distinct.len(), ids.len(), "{ids:?}");
 }
 
 fn assert_held_until_reconciled_after_two(store: &Store) {

@@ -232,7 +232,7 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         patches: &[Patch {
             file: "src/store/engine.rs",
             is: "        shielded(\"commit\", || {",
-            becomes: "        if let Some(lock) = &mut self.lock {\n            lock.note(self.store, head.epoch, head.seq);\n        }\n        shielded(\"commit\", || {",
+            becomes: "        if let Some(lock) = &mut self.lock {\n            lock.note(self.store, &head);\n        }\n        shielded(\"commit\", || {",
         }],
         // A kill would have to come within microseconds; a disk without room is as good.
         fate: FoundBy(&[T9]),

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
@@ -293,21 +293,21 @@ impl Registry {
 
     /// Writes all checkpoints of a run that are of this type as files of a registry, named by their
     /// content; how many files it has. What was imported has the content, the name and the folder it
-    /// had; what has been made since gets an id, a time and the folder of that. All of it is durable
-    /// when it returns. A file that is there with the same bytes is left alone.
+    /// had; what has been made since gets an id, a time and the folder of that, and is one file if its
+    /// content came back in the same month. All of it is durable when it returns. A file that is there
+    /// with the same bytes is left alone.
     ///
     /// # Errors
     /// `Conflict` if another file stands in the place of one; `Damaged` if a checkpoint is; `Invalid`
     /// for a bad name; `Io`, `NoSpace` or `NotFound`; `Poisoned`.
     pub fn export(store: &Store, run: &str, root: impl AsRef<Path>) -> Result<u64> {
         let run = RunName::new(run)?;
-        let mut written = 0;
+        let mut files = HashSet::new();
         for checkpoint in checkpoints_of(store, &run)? {
             let state: RegistryState = store.checkpoints().load(&checkpoint.id)?;
-            write_state(root.as_ref(), state, &checkpoint)?;
-            written += 1;
+            files.insert(write_state(root.as_ref(), state, &checkpoint)?);
         }
-        Ok(written)
+        Ok(files.len() as u64)
     }
 
     /// How many checkpoints it has.
@@ -384,12 +384,15 @@ fn identities(store: &Store, run: &RunName) -> Result<HashSet<Identity>> {
         .collect())
 }
 
-fn write_state(root: &Path, mut state: RegistryState, checkpoint: &Checkpoint) -> Result<()> {
+fn write_state(root: &Path, mut state: RegistryState, checkpoint: &Checkpoint) -> Result<PathBuf> {
     let imported = checkpoint.labels.get("sha256").filter(|name| state.is_named(name)).cloned();
     let is_as_imported = imported.is_some();
     let sha256 = imported.unwrap_or_else(|| state.sha256());
     // Whoever made the store chose its labels: none leads out of the folder.
-    let is_below = |file: &str| file.split('/').all(|part| !matches!(part, "" | "." | ".."));
+    let is_below = |file: &str| {
+        let mut parts = Path::new(file).components();
+        !file.is_empty() && parts.all(|part| matches!(part, Component::Normal(_)))
+    };
     let file =
         checkpoint.labels.get("file").filter(|file| is_as_imported && is_below(file)).cloned();
     if !is_as_imported {
@@ -403,14 +406,18 @@ fn write_state(root: &Path, mut state: RegistryState, checkpoint: &Checkpoint) -
     let (year, month) = (at.get(..4).unwrap_or_default(), at.get(5..7).unwrap_or_default());
     let path = root.join(file.unwrap_or_else(|| format!("{year}/{month}/{sha256}.json")));
     let text = Layout::FILE.write(&state.0);
-    if fs::read(&path).is_ok_and(|there| there == text.as_bytes()) {
-        return Ok(());
+    // The same content has the same name, and only its time may be another one.
+    let is_there = fs::read(&path).is_ok_and(|there| there == text.as_bytes())
+        || (!is_as_imported && RegistryState::read(&path).is_ok());
+    if is_there {
+        return Ok(path);
     }
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder)
             .map_err(|error| Error::io(format!("making {}", folder.display()), error))?;
     }
-    write_new(&path, &text)
+    write_new(&path, &text)?;
+    Ok(path)
 }
 
 impl fmt::Debug for Registry {

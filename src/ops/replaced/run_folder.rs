@@ -19,6 +19,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::id::RunName;
 use crate::ledger::Versioned;
 use crate::position::Position;
+use crate::seq::COUNT_MAX;
 use crate::step::{Arrival, bring_key, bring_run, keys_of_run, outcome_to_bring, run_now};
 use crate::store::Store;
 
@@ -336,7 +337,11 @@ fn check(json: &Json) -> Result<Option<String>, Wrong> {
         }
         _ => return last.wrong("a whole number is expected, -1 for none and not below"),
     };
-    let count = root.need("processed_count")?.count()?;
+    let processed = root.need("processed_count")?;
+    let count = processed.count()?;
+    if count >= COUNT_MAX {
+        return processed.wrong("no run makes so many steps");
+    }
     root.each(&["updated_at"], At::time)?;
     Ok((next != Some(count)).then(|| {
         format!(

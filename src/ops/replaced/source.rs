@@ -1,14 +1,14 @@
 //! Files of a replaced program: read whole and never changed; and written, for it to read again.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::fs::{self, File};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use super::check::Wrong;
 use super::json::Json;
 use super::parse::{Fault, byte_of, parse};
 use crate::error::{Error, ErrorKind, Result};
-use crate::store::{private, sync_folder_of};
+use crate::store;
 
 /// The longest document, in bytes.
 pub(super) const DOCUMENT_BYTES_MAX: u64 = 64 << 20;
@@ -75,33 +75,10 @@ fn unread(path: &Path, error: io::Error) -> Error {
     Error::new(kind, format!("reading {}: {error}", path.display())).with_source(error)
 }
 
-/// Writes a new file, whole or not at all: under another name, flushed, renamed, the folder flushed.
+/// Writes a new file, whole or not at all, and never in the place of another.
 ///
 /// # Errors
 /// `Conflict` if something stands there; `Io`, `NoSpace` or `NotFound`.
 pub(super) fn write_new(path: &Path, text: &str) -> Result<()> {
-    let name = path.display();
-    if fs::symlink_metadata(path).is_ok() {
-        return Err(Error::new(
-            ErrorKind::Conflict,
-            format!("{name} is there already, and is not written over: choose another place"),
-        ));
-    }
-    let mut aside = path.as_os_str().to_owned();
-    aside.push(".writing");
-    let aside = PathBuf::from(aside);
-    // Left by a crash, or a link that somebody put there: nothing is written through it.
-    let _ = fs::remove_file(&aside);
-    let written = private(OpenOptions::new().write(true).create_new(true))
-        .open(&aside)
-        .and_then(|mut file| {
-            file.write_all(text.as_bytes())?;
-            file.sync_all()
-        })
-        .and_then(|()| fs::rename(&aside, path));
-    if let Err(error) = written {
-        let _ = fs::remove_file(&aside);
-        return Err(Error::io(format!("writing {name}"), error));
-    }
-    sync_folder_of(path)
+    store::write_new(path, text.as_bytes(), &mut |_| Ok(()))
 }

@@ -13,7 +13,7 @@ use milepost::{
 use tempfile::TempDir;
 
 use super::{crashed_everywhere, folder, samples, says};
-use crate::support::{T0, clock, error, kind};
+use crate::support::{T0, clock, error, kind, on_disk, second};
 
 const SAMPLE: &str = "9ce6354a472d9d95d834f0f3c0298b04cbe3f9084d52fbd020d5ad6826d8d014";
 
@@ -125,6 +125,28 @@ fn what_was_saved_since_gets_a_name_that_the_registry_would_have_given_it() {
     let read = Registry::read(back.path()).unwrap();
     assert_eq!(read.len(), 2);
     proven_by_python(back.path());
+}
+
+/// Against: a strategy that is again in a state it was in before, whose export ends at its own file.
+#[test]
+fn a_content_that_comes_back_is_one_file_of_the_registry() {
+    let clock = clock();
+    let (_, store) = on_disk(&Options::new().clock(clock.clone()));
+    let mut run = store.run::<RegistryState>("momentum").unwrap();
+    for (bar, holdings) in [0u64, 1, 0].into_iter().enumerate() {
+        clock.advance(second(60));
+        run.step(format!("bar-{bar}"), bar as u64, |tx| {
+            tx.state.json_mut().set("strategy_name", "momentum".into());
+            tx.state.json_mut().set("holdings", holdings.into());
+            tx.checkpoint(milepost::Labels::new())
+        })
+        .unwrap();
+    }
+    let back = folder();
+    for _ in 0..2 {
+        assert_eq!(Registry::export(&store, "momentum", back.path()).unwrap(), 2);
+        assert_eq!(Registry::read(back.path()).unwrap().len(), 2);
+    }
 }
 
 /// Holds each file's name against its content as the old program did.

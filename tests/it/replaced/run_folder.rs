@@ -145,6 +145,18 @@ fn a_count_that_does_not_fit_the_index_is_remarked_on_and_loses_nothing() {
     assert!(count(&mut run, 5).unwrap().is_fresh());
 }
 
+/// Against: a run that can make no step, and calls its own record damaged.
+#[test]
+fn a_count_that_no_run_reaches_is_refused() {
+    for count in [1u64 << 63, u64::MAX] {
+        let checkpoint =
+            format!(r#"{{"run_id": "run", "last_processed_idx": 6, "processed_count": {count}}}"#);
+        let refused = error(RunFolder::read(run_folder(&checkpoint, "").path()));
+        assert_eq!(refused.kind(), ErrorKind::Damaged);
+        says(&refused, &["checkpoint.json", "processed_count"]);
+    }
+}
+
 #[test]
 fn anything_else_that_is_damaged_is_refused_with_file_byte_and_field() {
     let checkpoint = |text: &str| error(RunFolder::read(run_folder(text, "").path()));
