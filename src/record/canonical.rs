@@ -13,7 +13,7 @@ use std::any::type_name;
 use serde::{Serialize, ser};
 
 use super::depth::{LEVELS_MAX, TooDeep, TooMany, has_room};
-use super::writing::{Refusal, Writing, varint, zigzag};
+use super::writing::{Refusal, Writing, is_primitive, varint, zigzag};
 
 /// Appends the canonical encoding of `value` to what is empty.
 pub(super) fn write<T: Serialize + ?Sized>(value: &T, out: &mut Writing) -> Result<(), Refusal> {
@@ -37,31 +37,6 @@ fn write_at<T: Serialize + ?Sized>(
         out.shapes.note(of, 0);
     }
     value.serialize(Canonical { out, of, levels })
-}
-
-/// Numbers and the like come back as they are, and stand in long lists: inlined, this is known when
-/// the program is built.
-#[inline]
-fn is_primitive(name: &str) -> bool {
-    matches!(
-        name,
-        "u8" | "u16"
-            | "u32"
-            | "u64"
-            | "u128"
-            | "usize"
-            | "i8"
-            | "i16"
-            | "i32"
-            | "i64"
-            | "i128"
-            | "isize"
-            | "f32"
-            | "f64"
-            | "bool"
-            | "char"
-            | "str"
-    )
 }
 
 fn is_hash_set(mut name: &str) -> bool {

@@ -38,6 +38,31 @@ impl Shapes {
     }
 }
 
+/// Numbers and the like come back as they are, and stand in long lists: inlined, this is known when
+/// the program is built.
+#[inline]
+pub(super) fn is_primitive(name: &str) -> bool {
+    matches!(
+        name,
+        "u8" | "u16"
+            | "u32"
+            | "u64"
+            | "u128"
+            | "usize"
+            | "i8"
+            | "i16"
+            | "i32"
+            | "i64"
+            | "i128"
+            | "isize"
+            | "f32"
+            | "f64"
+            | "bool"
+            | "char"
+            | "str"
+    )
+}
+
 /// Why a value has no canonical encoding: said by the type's own `Serialize`, or by
 /// `canonical`.
 #[derive(Debug, Clone, PartialEq, Eq)]

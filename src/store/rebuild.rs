@@ -135,7 +135,7 @@ pub(crate) fn rebuild(
         Some(head) => continued(head, &highest),
         None => begun_anew(now, &highest),
     };
-    let mut rebuilt = fresh.clone();
+    let mut whole_head = fresh.clone();
     let building = beside(&path, "repairing");
     build_file(&building, |medium| {
         initialize(medium.clone(), options.cache_bytes, &identity, fresh)?;
@@ -156,7 +156,7 @@ pub(crate) fn rebuild(
         let mut rebuild = Rebuild { engine, rows: Overlay::default(), count: 0 };
         fill(&inspection, &mut rebuild)?;
         rebuild.flush()?;
-        rebuilt = rebuild.engine.head.clone();
+        whole_head = rebuild.engine.head.clone();
         Ok(())
     })?;
     let kept = keep(&path, now)?;
@@ -166,7 +166,7 @@ pub(crate) fn rebuild(
     sync_folder_of(&path)?;
     if let Some((_, mut lock)) = inspection.file {
         // So that an older copy in the place of the repaired file is told, too.
-        lock.sign(identity.store, &rebuilt, now);
+        lock.sign(identity.store, &whole_head, now);
     }
     Ok(kept)
 }

@@ -111,9 +111,9 @@ fn what_the_old_bot_may_have_written_is_read() {
             1,
         ),
         (
-            r#"{"run_id": "run", "last_processed_idx": 18446744073709551615, "processed_count": 18446744073709551615, "updated_at": 1.5, "pid": 7}"#,
+            r#"{"run_id": "run", "last_processed_idx": 18446744073709551615, "processed_count": 9223372036854775807, "updated_at": 1.5, "pid": 7}"#,
             Position::Index(u64::MAX),
-            u64::MAX,
+            (1 << 63) - 1,
         ),
     ] {
         let read = RunFolder::read(run_folder(checkpoint, "").path()).unwrap();
