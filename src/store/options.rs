@@ -139,7 +139,8 @@ impl Options {
     /// Up to which size of the file a store that was closed in order is read and verified whole
     /// when it is opened, in bytes. 256 MiB, about a quarter of a second. 0 for never: then a
     /// damaged page is found when a record on it is read, or by `verify`, and a damaged *index*
-    /// page can hide a key.
+    /// page can hide a key. A damaged list of free pages can cost rows that were sound: run
+    /// [`verify`](crate::verify) on the closed file of a store that is larger than this.
     #[must_use]
     pub fn verify_on_open_bytes(mut self, bytes: u64) -> Self {
         self.verify_on_open_bytes = bytes;
