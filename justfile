@@ -36,9 +36,9 @@ bench:
 micro *args:
     cargo bench --all-features --bench micro -- {{ args }}
 
-# all fault classes, for so many minutes; the figures go into docs/RELIABILITY.md
+# all fault classes, for so many minutes and as often as their floors ask; the figures go into docs/RELIABILITY.md
 torture minutes="30" *args:
-    cargo run -q --release --features cli,testing --bin milepost -- torture --minutes {{ minutes }} --record docs/RELIABILITY.md {{ args }}
+    cargo run -q --release --features cli,testing --bin milepost -- torture --images 50000 --minutes {{ minutes }} --record docs/RELIABILITY.md {{ args }}
 
 # every fuzz target for so long, in seconds, or those that are named: `just fuzz 600 file`
 fuzz seconds="60" *targets:

@@ -60,14 +60,14 @@ fn id_of_key(key: &[u8], kind: u8) -> Option<ChunkId> {
 
 /// What a large state is made of, in order.
 ///
-/// As bytes: the codec of the state, and for each chunk its 16-byte name and its length, u32 LE.
+/// As bytes: the codec of the state, and for each chunk its 16-byte name and its length, u16 LE.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ChunkList {
     pub(crate) codec: u8,
     pub(crate) chunks: Vec<Chunk>,
 }
 
-const ENTRY_BYTES: usize = 20;
+const ENTRY_BYTES: usize = 18;
 
 impl ChunkList {
     pub(crate) fn to_bytes(&self) -> Vec<u8> {
@@ -86,7 +86,7 @@ impl ChunkList {
         let (entries, rest) = entries.as_chunks::<ENTRY_BYTES>();
         let chunk = |entry: &[u8; ENTRY_BYTES]| {
             let (id, len) = entry.split_first_chunk::<16>()?;
-            Some(Chunk { id: ChunkId(*id), len: u32::from_le_bytes(len.try_into().ok()?) })
+            Some(Chunk { id: ChunkId(*id), len: u16::from_le_bytes(len.try_into().ok()?) })
         };
         let chunks = entries.iter().map(chunk).collect::<Option<_>>()?;
         rest.is_empty().then_some(Self { codec: *codec, chunks })
@@ -94,7 +94,7 @@ impl ChunkList {
 
     /// How many bytes the state has.
     pub(crate) fn len(&self) -> usize {
-        self.chunks.iter().fold(0usize, |sum, chunk| sum.saturating_add(chunk.len as usize))
+        self.chunks.iter().fold(0usize, |sum, chunk| sum.saturating_add(usize::from(chunk.len)))
     }
 }
 
@@ -107,7 +107,7 @@ mod tests {
         #[test]
         fn a_list_comes_back_and_no_bytes_make_it_panic(
             codec in any::<u8>(),
-            chunks in prop::collection::vec((any::<[u8; 16]>(), any::<u32>()), 0..20),
+            chunks in prop::collection::vec((any::<[u8; 16]>(), any::<u16>()), 0..20),
             bytes in any::<Vec<u8>>(),
         ) {
             let chunks = chunks.into_iter().map(|(id, len)| Chunk { id: ChunkId(id), len });

@@ -18,7 +18,7 @@ use super::writing::{Refusal, Writing, is_primitive, varint, zigzag};
 /// Appends the canonical encoding of `value` to what is empty.
 pub(super) fn write<T: Serialize + ?Sized>(value: &T, out: &mut Writing) -> Result<(), Refusal> {
     write_at(LEVELS_MAX, value, out)?;
-    if has_room(out.elements, out.bytes.len()) {
+    if has_room(out.elements, out.len()) {
         Ok(())
     } else {
         Err(Refusal(format!("{TooMany}: store their number")))
@@ -69,6 +69,7 @@ const LEVELS_PROVEN: u32 = 32;
 
 impl<'a> Canonical<'a> {
     /// The levels inside of what has something inside.
+    #[inline]
     fn deeper(&mut self) -> Result<u32, Refusal> {
         let Some(levels) = self.levels.checked_sub(1) else {
             return Err(Refusal(format!(
@@ -82,6 +83,7 @@ impl<'a> Canonical<'a> {
         Ok(levels)
     }
 
+    #[inline]
     fn fields(mut self, of: &'static str) -> Result<Fields<'a>, Refusal> {
         Ok(Fields { levels: self.deeper()?, out: self.out, of })
     }
@@ -153,7 +155,7 @@ impl<'a> ser::Serializer for Canonical<'a> {
 
     fn serialize_bytes(self, value: &[u8]) -> Result<(), Refusal> {
         varint(&mut self.out.bytes, value.len() as u128);
-        self.out.bytes.extend_from_slice(value);
+        self.out.append(value);
         Ok(())
     }
 
@@ -286,10 +288,7 @@ fn part<T: Serialize + ?Sized>(
     value: &T,
     out: &mut Writing,
 ) -> Result<Vec<u8>, Refusal> {
-    let before = std::mem::take(&mut out.bytes);
-    let written = write_at(levels, value, out);
-    let part = std::mem::replace(&mut out.bytes, before);
-    written.map(|()| part)
+    out.part(|out| write_at(levels, value, out))
 }
 
 /// A sequence: written as it comes, or held back to be counted or sorted first.
@@ -307,6 +306,7 @@ impl ser::SerializeSeq for Elements<'_> {
         match self {
             Self::InPlace { out, levels, left } => {
                 *left = left.checked_sub(1).ok_or_else(wrong_length)?;
+                out.settle();
                 write_at(*levels, value, out)
             }
             Self::Held { out, levels, elements, .. } => {
@@ -327,7 +327,8 @@ impl ser::SerializeSeq for Elements<'_> {
                 }
                 varint(&mut out.bytes, elements.len() as u128);
                 for element in &elements {
-                    out.bytes.extend_from_slice(element);
+                    out.settle();
+                    out.append(element);
                 }
                 Ok(())
             }
@@ -367,8 +368,9 @@ impl ser::SerializeMap for Entries<'_> {
         self.out.elements += self.held.len();
         varint(&mut self.out.bytes, self.held.len() as u128);
         for (key, value) in &self.held {
-            self.out.bytes.extend_from_slice(key);
-            self.out.bytes.extend_from_slice(value);
+            self.out.settle();
+            self.out.append(key);
+            self.out.append(value);
         }
         Ok(())
     }

@@ -7,6 +7,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::sync::Arc;
 
 use lz4_flex::block;
 use serde::{Deserialize, Serialize};
@@ -40,91 +41,148 @@ impl fmt::Debug for ChunkId {
 }
 
 /// One chunk in its place.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Chunk {
     pub(crate) id: ChunkId,
     /// Its length, in bytes.
-    pub(crate) len: u32,
+    pub(crate) len: u16,
 }
 
-/// Cuts `bytes`. What was cut before, and is still there, is found by comparing it, which is ten
-/// times as fast as hashing it: `before` are the bytes of then, and their chunks.
-pub(crate) fn cut(bytes: &[u8], before: Option<(&[u8], &[Chunk])>) -> Vec<Chunk> {
-    let mut known = Known::new(before);
-    let mut chunks = Vec::with_capacity(bytes.len() / CHUNK_BYTES_AVERAGE + 1);
-    let mut rest = bytes;
-    while !rest.is_empty() {
-        let chunk = known.next(rest).unwrap_or_else(|| {
-            let chunk = first_of(rest);
-            known.follow(chunk.id);
-            chunk
-        });
-        chunks.push(chunk);
-        rest = rest.get(chunk.len as usize..).unwrap_or_default();
+/// A value's bytes as they were cut, one piece a chunk. A value that came of another one shares the
+/// pieces that did not change with it.
+pub(crate) struct Chunked {
+    codec: u8,
+    chunks: Vec<Chunk>,
+    pieces: Vec<Arc<[u8]>>,
+    len: usize,
+}
+
+impl Chunked {
+    /// Cuts bytes that are in this codec, which came of those of `before`.
+    pub(crate) fn of(codec: u8, bytes: &[u8], before: Option<Arc<Self>>) -> Self {
+        Cutter::new(codec, before).finish(bytes)
     }
-    chunks
+
+    /// What is to be filled with the pieces that were cut before.
+    pub(crate) fn empty(codec: u8) -> Self {
+        Self { codec, chunks: Vec::new(), pieces: Vec::new(), len: 0 }
+    }
+
+    pub(crate) fn push(&mut self, chunk: Chunk, piece: Arc<[u8]>) {
+        self.len += piece.len();
+        self.chunks.push(chunk);
+        self.pieces.push(piece);
+    }
+
+    /// How the bytes were encoded.
+    pub(crate) fn codec(&self) -> u8 {
+        self.codec
+    }
+
+    pub(crate) fn chunks(&self) -> &[Chunk] {
+        &self.chunks
+    }
+
+    /// The bytes of each chunk, in order.
+    pub(crate) fn pieces(&self) -> impl Iterator<Item = &[u8]> {
+        self.pieces.iter().map(|piece| &**piece)
+    }
+
+    /// How many bytes there are.
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// All bytes in one piece.
+    pub(crate) fn whole(&self) -> Vec<u8> {
+        self.pieces.concat()
+    }
 }
 
-/// The first chunk of `rest`. Where it ends depends on its own bytes alone, unless the end of all
-/// is near.
-fn first_of(rest: &[u8]) -> Chunk {
-    let window = rest.get(..CHUNK_BYTES_MAX).unwrap_or(rest);
-    let cdc =
-        fastcdc::v2020::FastCDC::new(window, CHUNK_BYTES_MIN, CHUNK_BYTES_AVERAGE, CHUNK_BYTES_MAX);
-    let (_, end) = cdc.cut(0, window.len());
-    let bytes = window.get(..end.max(1)).unwrap_or(window);
-    #[expect(clippy::cast_possible_truncation, reason = "no chunk is longer than 32 KiB")]
-    let len = bytes.len() as u32;
-    Chunk { id: ChunkId::of(bytes), len }
-}
-
-/// The chunks of an earlier state, and which of them is expected next.
-struct Known<'a> {
-    bytes: &'a [u8],
-    chunks: &'a [Chunk],
-    /// Where each chunk begins.
-    starts: Vec<usize>,
+/// Cuts bytes as they come. What was cut before, and is still there, is found by comparing it, which
+/// is ten times as fast as hashing it, and is not copied.
+pub(super) struct Cutter {
+    before: Option<Arc<Chunked>>,
+    /// Which chunk of an earlier value is expected now.
+    next: usize,
     /// Which chunk has this name: made when something has changed.
     places: Option<HashMap<ChunkId, usize>>,
-    next: usize,
+    cut: Chunked,
 }
 
-impl<'a> Known<'a> {
-    fn new(before: Option<(&'a [u8], &'a [Chunk])>) -> Self {
-        let (bytes, chunks) = before.unwrap_or_default();
-        let mut at = 0;
-        let starts = chunks.iter().map(|chunk| {
-            at += chunk.len as usize;
-            at - chunk.len as usize
+impl Cutter {
+    pub(super) fn new(codec: u8, before: Option<Arc<Chunked>>) -> Self {
+        Self { before, next: 0, places: None, cut: Chunked::empty(codec) }
+    }
+
+    /// Cuts off what does not depend on the bytes that follow these; how many that are.
+    pub(super) fn take(&mut self, bytes: &[u8]) -> usize {
+        let mut rest = bytes;
+        // No chunk is longer, so where the first one ends is here to be seen.
+        while rest.len() > CHUNK_BYTES_MAX {
+            rest = self.cut_first(rest);
+        }
+        bytes.len() - rest.len()
+    }
+
+    /// Cuts the last bytes too.
+    pub(super) fn finish(mut self, mut rest: &[u8]) -> Chunked {
+        while !rest.is_empty() {
+            rest = self.cut_first(rest);
+        }
+        self.cut
+    }
+
+    /// Cuts off the first chunk of `rest`, which goes on to the end of all, or for more than a chunk;
+    /// what is behind it.
+    fn cut_first<'b>(&mut self, rest: &'b [u8]) -> &'b [u8] {
+        let (chunk, piece) = self.expected(rest).unwrap_or_else(|| {
+            let piece = first_of(rest);
+            #[expect(clippy::cast_possible_truncation, reason = "no chunk is longer than 32 KiB")]
+            let chunk = Chunk { id: ChunkId::of(piece), len: piece.len() as u16 };
+            self.follow(chunk.id);
+            (chunk, piece.into())
         });
-        Self { bytes, chunks, starts: starts.collect(), places: None, next: 0 }
+        let behind = rest.get(piece.len()..).unwrap_or_default();
+        self.cut.push(chunk, piece);
+        behind
     }
 
     /// The chunk that is expected, if `rest` begins with its bytes.
     ///
     /// The last one was ended by the end of all; so it is expected at the end alone.
-    fn next(&mut self, rest: &[u8]) -> Option<Chunk> {
-        let chunk = *self.chunks.get(self.next)?;
-        let start = *self.starts.get(self.next)?;
-        let bytes = self.bytes.get(start..start + chunk.len as usize)?;
-        let is_last = self.next + 1 == self.chunks.len();
-        let same = rest.starts_with(bytes) && (!is_last || rest.len() == bytes.len());
+    fn expected(&mut self, rest: &[u8]) -> Option<(Chunk, Arc<[u8]>)> {
+        let before = self.before.as_ref()?;
+        let (chunk, piece) = (before.chunks.get(self.next)?, before.pieces.get(self.next)?);
+        let is_last = self.next + 1 == before.chunks.len();
         // A cut that the longest length or the content set is there whatever follows.
+        let same = rest.starts_with(piece) && (!is_last || rest.len() == piece.len());
         same.then(|| {
             self.next += 1;
-            chunk
+            (*chunk, Arc::clone(piece))
         })
     }
 
     /// Something new was cut: goes on behind the chunk of that name, or else at the place where
     /// the new one ends.
     fn follow(&mut self, id: ChunkId) {
+        let Some(before) = &self.before else { return };
         let places = self.places.get_or_insert_with(|| {
-            self.chunks.iter().enumerate().map(|(nth, chunk)| (chunk.id, nth)).collect()
+            before.chunks.iter().enumerate().map(|(nth, chunk)| (chunk.id, nth)).collect()
         });
         // A changed chunk mostly has the length of the one it replaces.
         self.next = places.get(&id).map_or(self.next, |nth| *nth) + 1;
     }
+}
+
+/// The first chunk of `rest`. Where it ends depends on its own bytes alone, unless the end of all
+/// is near.
+fn first_of(rest: &[u8]) -> &[u8] {
+    let window = rest.get(..CHUNK_BYTES_MAX).unwrap_or(rest);
+    let cdc =
+        fastcdc::v2020::FastCDC::new(window, CHUNK_BYTES_MIN, CHUNK_BYTES_AVERAGE, CHUNK_BYTES_MAX);
+    let (_, end) = cdc.cut(0, window.len());
+    window.get(..end.max(1)).unwrap_or(window)
 }
 
 /// Bytes as they are stored: plain, or smaller.
@@ -198,67 +256,76 @@ mod tests {
         bytes
     }
 
-    fn parts<'a>(bytes: &'a [u8], chunks: &[Chunk]) -> Vec<&'a [u8]> {
-        let mut rest = bytes;
-        chunks
-            .iter()
-            .map(|chunk| {
-                let (part, behind) = rest.split_at(chunk.len as usize);
-                rest = behind;
-                part
-            })
-            .collect()
+    fn cut(bytes: &[u8]) -> Chunked {
+        Chunked::of(1, bytes, None)
     }
 
     #[test]
     fn chunks_are_all_of_the_bytes_in_order() {
         let bytes = noise(1, 1 << 20);
-        let chunks = cut(&bytes, None);
-        let parts = parts(&bytes, &chunks);
-        assert_eq!(parts.concat(), bytes);
-        assert!(parts.iter().all(|part| part.len() <= CHUNK_BYTES_MAX));
-        assert!(chunks.iter().zip(parts).all(|(chunk, part)| chunk.id == ChunkId::of(part)));
-        assert!((64..256).contains(&chunks.len()), "{} chunks", chunks.len());
+        let chunked = cut(&bytes);
+        assert_eq!(chunked.whole(), bytes);
+        assert_eq!(chunked.len(), bytes.len());
+        for (chunk, piece) in chunked.chunks().iter().zip(chunked.pieces()) {
+            assert!(piece.len() <= CHUNK_BYTES_MAX);
+            assert_eq!((chunk.id, usize::from(chunk.len)), (ChunkId::of(piece), piece.len()));
+        }
+        assert!((64..256).contains(&chunked.chunks().len()), "{} chunks", chunked.chunks().len());
     }
 
     #[test]
     fn the_cuts_are_part_of_the_format() {
-        let lens: Vec<u32> = cut(&noise(7, 60_000), None).iter().map(|chunk| chunk.len).collect();
+        let chunked = cut(&noise(7, 60_000));
+        let lens: Vec<u16> = chunked.chunks().iter().map(|chunk| chunk.len).collect();
         assert_eq!(lens, GOLDEN_LENS, "stores in the field would store every state anew");
     }
 
-    const GOLDEN_LENS: [u32; 6] = [11_260, 12_428, 5_390, 13_697, 12_075, 5_150];
+    const GOLDEN_LENS: [u16; 6] = [11_260, 12_428, 5_390, 13_697, 12_075, 5_150];
 
     #[test]
     fn an_insertion_at_the_front_leaves_nearly_all_chunks_as_they_were() {
         let old = noise(2, 1 << 20);
-        let before = cut(&old, None);
+        let before = Arc::new(cut(&old));
         let new = [b"a few bytes more".as_slice(), &old].concat();
-        let after = cut(&new, Some((&old, &before)));
-        assert_eq!(after, cut(&new, None));
-        let come = after.iter().filter(|chunk| !before.contains(chunk)).count();
+        let after = Chunked::of(1, &new, Some(Arc::clone(&before)));
+        assert_eq!(after.chunks(), cut(&new).chunks());
+        let is_new = |piece: &&Arc<[u8]>| !before.pieces.iter().any(|old| Arc::ptr_eq(old, piece));
+        let come = after.pieces.iter().filter(is_new).count();
         assert!(come <= 2, "{come} chunks are new");
     }
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(64))]
         #[test]
-        fn what_is_known_of_the_bytes_before_changes_no_cut(
+        fn neither_the_bytes_before_nor_how_the_new_ones_come_changes_a_cut(
             seed in 0u64..4,
             len in 0usize..200_000,
             edits in prop::collection::vec((0usize..200_000, 0usize..3_000, 0usize..3_000), 0..6),
+            feed in 1usize..150_000,
         ) {
             // Long runs of equal bytes too: there no content says where to cut.
             let mut old = noise(seed, len);
             if seed == 3 { old.fill(0); }
-            let before = cut(&old, None);
+            let before = Arc::new(cut(&old));
             let mut new = old.clone();
             for (at, gone, come) in edits {
                 let at = at.min(new.len());
                 let end = (at + gone).min(new.len());
                 new.splice(at..end, noise(at as u64, come));
             }
-            prop_assert_eq!(cut(&new, Some((&old, &before))), cut(&new, None));
+            let mut cutter = Cutter::new(1, Some(before));
+            let mut held = Vec::new();
+            for come in new.chunks(feed) {
+                held.extend_from_slice(come);
+                let taken = cutter.take(&held);
+                held.drain(..taken);
+                prop_assert!(held.len() <= CHUNK_BYTES_MAX);
+            }
+            let after = cutter.finish(&held);
+            let whole = cut(&new);
+            prop_assert_eq!(after.chunks(), whole.chunks());
+            prop_assert_eq!(after.len(), new.len());
+            prop_assert!(after.whole() == new);
         }
 
         #[test]

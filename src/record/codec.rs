@@ -6,9 +6,10 @@
 //! in it, goes through [`encode_guarded`]: encode, decode, encode again, and compare.
 
 use std::any::type_name;
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::fmt;
-use std::sync::{OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use bincode::config;
 use serde::de::{self, DeserializeOwned};
@@ -16,8 +17,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use thiserror::Error;
 
 use super::canonical;
+use super::chunk::Chunked;
 use super::depth;
-use super::writing::Writing;
+use super::writing::{Shapes, Writing};
 
 /// The largest payload any store can be set to take, in bytes.
 pub(crate) const PAYLOAD_BYTES_MAX: usize = (256 << 20) - 1;
@@ -73,10 +75,14 @@ pub(crate) fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, Encode
 
 fn writing<T: Serialize + ?Sized>(value: &T, about: usize) -> Result<Writing, EncodeError> {
     // Most records are smaller; growing to that in small steps costs more than writing it.
-    let mut out = Writing { bytes: Vec::with_capacity(about.max(256)), ..Writing::default() };
-    canonical::write(value, &mut out)
-        .map_err(|refusal| EncodeError::Refused { name: type_name::<T>(), why: refusal.0 })?;
+    let mut out = Writing::about(about.max(256));
+    write(value, &mut out)?;
     Ok(out)
+}
+
+fn write<T: Serialize + ?Sized>(value: &T, out: &mut Writing) -> Result<(), EncodeError> {
+    canonical::write(value, out)
+        .map_err(|refusal| EncodeError::Refused { name: type_name::<T>(), why: refusal.0 })
 }
 
 /// [`encode`], and the proof that the value comes back unchanged: on the first write of its type in
@@ -87,16 +93,38 @@ pub(crate) fn encode_guarded<T: Serialize + DeserializeOwned>(
     about: usize,
 ) -> Result<Vec<u8>, EncodeError> {
     let Writing { bytes, shapes, .. } = writing(value, about)?;
+    prove::<T>(&shapes, || Cow::Borrowed(&bytes))?;
+    Ok(bytes)
+}
+
+/// [`encode_guarded`], of a value that is large and came of one that was cut `before`: it is cut as it
+/// is encoded, so what did not change is not there twice.
+pub(crate) fn cut_guarded<T: Serialize + DeserializeOwned>(
+    value: &T,
+    before: Arc<Chunked>,
+) -> Result<Chunked, EncodeError> {
+    let mut out = Writing::after(before);
+    write(value, &mut out)?;
+    let (chunked, shapes) = out.into_chunks();
+    prove::<T>(&shapes, || Cow::Owned(chunked.whole()))?;
+    Ok(chunked)
+}
+
+/// Proves that a value of these shapes comes back from its bytes, unless that was done before.
+fn prove<'b, T: Serialize + DeserializeOwned>(
+    shapes: &Shapes,
+    bytes: impl FnOnce() -> Cow<'b, [u8]>,
+) -> Result<(), EncodeError> {
     let name = type_name::<T>();
     let proven = |all: &Proven| {
         all.get(name).is_some_and(|proven| shapes.iter().all(|shape| proven.contains(shape)))
     };
     if !proven(&proofs().read().unwrap_or_else(PoisonError::into_inner)) {
-        check_faithful::<T>(&bytes)?;
+        check_faithful::<T>(&bytes())?;
         let mut all = proofs().write().unwrap_or_else(PoisonError::into_inner);
         all.entry(name).or_default().extend(shapes.iter());
     }
-    Ok(bytes)
+    Ok(())
 }
 
 /// The shapes, by type, of which values were proven to come back.
@@ -213,6 +241,7 @@ impl<'de> Deserialize<'de> for Bytes {
 
 #[cfg(test)]
 pub(super) mod tests {
+    use super::super::frame::CODEC_BINCODE;
     use super::*;
     use proptest::prelude::*;
     use std::collections::BTreeMap;
@@ -301,6 +330,53 @@ pub(super) mod tests {
         let value = (1.5f32, -0.0f64, f64::MAX);
         let theirs = unlimited(&value);
         assert_eq!(encode(&value).unwrap(), theirs);
+    }
+
+    /// Larger, in each of its parts, than what is written between two cuts.
+    #[derive(Clone, Serialize, Deserialize)]
+    struct Large {
+        rows: Vec<(u64, f64)>,
+        names: HashMap<String, Vec<u16>>,
+        seen: HashSet<u64>,
+        /// Inside of a map's entry nothing can be cut: it is sorted as a whole.
+        books: Vec<HashMap<u8, Vec<u64>>>,
+        text: String,
+        blob: Bytes,
+        last: Vec<Bytes>,
+    }
+
+    impl Large {
+        fn of(size: u64) -> Self {
+            let book =
+                |n: u64| HashMap::from([(1, (0..n).map(|n| n << 40).collect()), (2, vec![n; 9])]);
+            Self {
+                rows: (0..size).map(|n| (n << 20, f64::from_bits(n << 40))).collect(),
+                names: (0..size).map(|n| (format!("name-{n}"), vec![7; 4])).collect(),
+                seen: (0..2 * size).map(|n| n << 30).collect(),
+                books: vec![book(size), book(size / 2)],
+                text: "milepost ".repeat(usize::try_from(size).unwrap() * 2),
+                blob: Bytes((0..5 * size).flat_map(|n| (n * n).to_le_bytes()).collect()),
+                last: vec![Bytes(vec![1; 300_000]), Bytes(vec![2; 3])],
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_cut_as_it_is_written_is_cut_as_if_it_were_whole() {
+        let mut value = Large::of(40_000);
+        let mut before = Arc::new(Chunked::empty(CODEC_BINCODE));
+        for round in 0..4 {
+            let bytes = encode(&value).unwrap();
+            let cut = cut_guarded(&value, Arc::clone(&before)).unwrap();
+            assert!(cut.whole() == bytes, "round {round}");
+            assert_eq!(cut.chunks(), Chunked::of(CODEC_BINCODE, &bytes, None).chunks());
+            before = Arc::new(cut);
+            match round {
+                0 => value.rows[20_000].1 = 0.5,
+                1 => value.rows.insert(3, (1, 2.0)),
+                _ => value = Large::of(9_000),
+            }
+        }
     }
 
     #[test]

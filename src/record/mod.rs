@@ -21,7 +21,7 @@ pub use payload::Codec;
 
 pub(crate) use json::sorted as sorted_json;
 
-pub(crate) use chunk::{CHUNK_BYTES_MAX, Chunk, ChunkId, Packed, cut};
+pub(crate) use chunk::{CHUNK_BYTES_MAX, Chunk, ChunkId, Chunked, Packed};
 pub(crate) use codec::{Bytes, DecodeError, EncodeError, PAYLOAD_BYTES_MAX, decode, encode};
 pub(crate) use frame::{
     CODEC_BINCODE, CODEC_CHUNKS, CODEC_JSON, FrameError, Header, open as open_frame, seal,

@@ -1,9 +1,14 @@
 //! A value of the user's, as it stands inside a record.
 
+use std::sync::Arc;
+
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::codec::{Bytes, DecodeError, EncodeError, decode, decode_same, encode_guarded};
+use super::chunk::Chunked;
+use super::codec::{
+    Bytes, DecodeError, EncodeError, cut_guarded, decode, decode_same, encode_guarded,
+};
 use super::frame::{CODEC_BINCODE, CODEC_CHUNKS, CODEC_JSON};
 use super::json;
 use super::shape::{Maps, Shape, ViewError};
@@ -46,6 +51,18 @@ impl Payload {
             Codec::Json => (CODEC_JSON, json::encode_guarded(value)?),
         };
         Ok(Self { codec, bytes: Bytes(bytes) })
+    }
+
+    /// Encodes a value that is large and came of one that was cut `before`, and cuts it.
+    pub(crate) fn cut<T: Serialize + DeserializeOwned>(
+        codec: Codec,
+        value: &T,
+        before: Arc<Chunked>,
+    ) -> Result<Chunked, EncodeError> {
+        match codec {
+            Codec::Binary => cut_guarded(value, before),
+            Codec::Json => Ok(Chunked::of(CODEC_JSON, &json::encode_guarded(value)?, Some(before))),
+        }
     }
 
     /// Bytes that were encoded before, in this codec.

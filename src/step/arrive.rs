@@ -66,7 +66,7 @@ pub(crate) fn bring_run<S>(plan: &mut Plan<'_>, arrival: Arrival<'_>, state: &S)
 where
     S: Versioned + Serialize + DeserializeOwned + 'static,
 {
-    let payload = write_valid(plan, state, 0)?;
+    let payload = write_valid(plan, state)?;
     let parts = [S::NAME.as_bytes(), &[0], payload.bytes(), &[0], arrival.content];
     let content = Fingerprint::of_bytes(&parts.concat());
     let Arrival { run, position, steps, beside, .. } = arrival;
@@ -105,7 +105,7 @@ where
     S: Versioned + Serialize + DeserializeOwned + 'static,
 {
     labels.check()?;
-    let payload = write_valid(plan, state, 0)?;
+    let payload = write_valid(plan, state)?;
     let before = plan.record::<RunRecord>(&run_key(run))?;
     let brought = brought_to(plan, run)?;
     match (&before, &brought) {
@@ -151,7 +151,7 @@ where
     }
     let Some(newer) = newer else { return Ok(()) };
     let record = plan.record::<RunRecord>(&run_key(run))?;
-    put_run::<S>(plan, run, record, newer.whole().clone(), &now).map(drop)
+    put_run::<S>(plan, run, record, newer.whole().into_owned(), &now).map(drop)
 }
 
 fn put_run<S>(
@@ -172,7 +172,7 @@ where
         Some(record) => state::read(plan, record.state, run)?.large,
         None => None,
     };
-    let stored = state::write(plan, large.as_deref(), payload)?;
+    let stored = state::write(plan, large.as_ref(), payload)?;
     let schema = schema_for(plan, &TypeVersion::of::<S>())?;
     let record = RunRecord {
         position: brought.position.clone(),
@@ -285,7 +285,7 @@ where
     let (record, _) = run_now(&rows, run)?;
     let schema = schema_of(&*rows, record.schema)?;
     let stored = state::read(&*rows, record.state, run)?;
-    read_as(&schema, stored.whole(), &Migrations::new())
+    read_as(&schema, &stored.whole(), &Migrations::new())
         .map(|(state, _)| state)
         .map_err(|error| error.context(format!("the state of the run \"{run}\"")))
 }

@@ -5,25 +5,16 @@ use std::collections::HashSet;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::ledger::{ChunkList, ContentRecord, chunk_key, count_key};
-use crate::record::{CHUNK_BYTES_MAX, Chunk, ChunkId, Packed};
+use crate::record::{CHUNK_BYTES_MAX, Chunk, ChunkId, Chunked, Packed};
 use crate::store::{Plan, Read, Table, row_name};
 
-/// Changes what one referrer refers to, from the chunks of `old` to those of `new`, of which `bytes`
-/// are made.
-pub(super) fn exchange(
-    plan: &mut Plan<'_>,
-    old: &[Chunk],
-    new: &[Chunk],
-    bytes: &[u8],
-) -> Result<()> {
+/// Changes what one referrer refers to, from the chunks of `old` to those of `new`.
+pub(super) fn exchange(plan: &mut Plan<'_>, old: &[Chunk], new: Option<&Chunked>) -> Result<()> {
     let before: HashSet<ChunkId> = old.iter().map(|chunk| chunk.id).collect();
-    let mut after = HashSet::with_capacity(new.len());
-    let mut rest = bytes;
-    for chunk in new {
-        let (part, behind) = rest.split_at_checked(chunk.len as usize).unwrap_or((rest, &[]));
-        rest = behind;
+    let mut after = HashSet::with_capacity(new.map_or(0, |new| new.chunks().len()));
+    for (chunk, piece) in new.into_iter().flat_map(|new| new.chunks().iter().zip(new.pieces())) {
         if after.insert(chunk.id) && !before.contains(&chunk.id) {
-            bring(plan, chunk.id, part)?;
+            bring(plan, chunk.id, piece)?;
         }
     }
     let mut gone = distinct(old);
@@ -89,9 +80,30 @@ pub(crate) fn referrers(rows: &impl Read, id: ChunkId) -> Result<u64> {
 /// The bytes that a list names, each chunk proven by its name.
 ///
 /// # Errors
-/// `Damaged` if a chunk is missing, or is not what was written; `LimitExceeded` if they are more
-/// than a value may have.
-pub(crate) fn gather(rows: &impl Read, list: &ChunkList) -> Result<Vec<u8>> {
+/// Those of [`each_piece`].
+pub(crate) fn gather(rows: &impl Read, list: &ChunkList) -> Result<Chunked> {
+    let mut chunked = Chunked::empty(list.codec);
+    each_piece(rows, list, |chunk, piece| chunked.push(chunk, piece.into()))?;
+    Ok(chunked)
+}
+
+/// [`gather`], in one piece.
+pub(super) fn gather_whole(rows: &impl Read, list: &ChunkList) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    each_piece(rows, list, |_, piece| bytes.extend_from_slice(&piece))?;
+    Ok(bytes)
+}
+
+/// Hands on each chunk that a list names, proven by its name.
+///
+/// # Errors
+/// `Damaged` if one is missing, or is not what was written; `LimitExceeded` if all are more than a
+/// value may have.
+fn each_piece(
+    rows: &impl Read,
+    list: &ChunkList,
+    mut each: impl FnMut(Chunk, Vec<u8>),
+) -> Result<()> {
     let (len, limit) = (list.len(), rows.value_limit());
     if len > limit {
         return Err(Error::new(
@@ -101,11 +113,10 @@ pub(crate) fn gather(rows: &impl Read, list: &ChunkList) -> Result<Vec<u8>> {
             ),
         ));
     }
-    let mut bytes = Vec::with_capacity(len);
     for chunk in &list.chunks {
-        bytes.extend_from_slice(&bytes_of(rows, *chunk)?);
+        each(*chunk, bytes_of(rows, *chunk)?);
     }
-    Ok(bytes)
+    Ok(())
 }
 
 /// The bytes of one chunk, proven by its name.
@@ -114,7 +125,7 @@ fn bytes_of(rows: &impl Read, chunk: Chunk) -> Result<Vec<u8>> {
         return Err(no_chunk(chunk.id, "it is missing"));
     };
     bytes_in(&packed, chunk.id)
-        .filter(|bytes| bytes.len() == chunk.len as usize)
+        .filter(|bytes| bytes.len() == usize::from(chunk.len))
         .ok_or_else(|| no_chunk(chunk.id, "its bytes are not those of its name"))
 }
 

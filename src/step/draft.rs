@@ -11,13 +11,14 @@ use super::labels::Labels;
 use super::retain::sweep;
 use super::saves::{Last, Saves};
 use super::seen::{refuse_beyond_horizon, repeated, settle_key};
-use super::state::{self, Large, Stored};
+use super::state::{self, Stored};
 use super::tx::{Tx, check_key, store_value};
-use super::valid::write_valid;
+use super::valid::{cut_valid, write_valid};
 use crate::error::{Error, Result};
 use crate::id::RunName;
 use crate::ledger::{Key, KeyRecord, RunRecord, Versioned, run_key, step_key};
 use crate::position::Position;
+use crate::record::Chunked;
 use crate::store::{Plan, Read, Retention};
 
 /// The run as the plan will leave it.
@@ -29,7 +30,7 @@ pub(super) struct Draft<S> {
     position: Position,
     steps: u64,
     /// The state as it was written last, if that was large.
-    large: Option<Arc<Large>>,
+    large: Option<Arc<Chunked>>,
     /// The state as this plan has written it, and after how many steps.
     written: Option<(u64, Stored)>,
     saves: Saves,
@@ -45,7 +46,7 @@ where
         record: &RunRecord,
         schema: u32,
         state: S,
-        large: Option<Arc<Large>>,
+        large: Option<Arc<Chunked>>,
         saves: &Saves,
         retention: Retention,
     ) -> Self {
@@ -135,10 +136,15 @@ where
         {
             return Ok(stored);
         }
-        let about = self.large.as_ref().map_or(0, |large| large.whole.bytes().len());
-        let state = write_valid(plan, &self.state, about)
-            .map_err(|error| error.context(format!("the state of the run \"{}\"", self.name)))?;
-        let stored = state::write(plan, self.large.as_deref(), state)?;
+        let of_run =
+            |error: Error| error.context(format!("the state of the run \"{}\"", self.name));
+        let stored = match &self.large {
+            Some(before) => {
+                let state = cut_valid(plan, &self.state, before).map_err(of_run)?;
+                state::write_cut(plan, Some(before), state)?
+            }
+            None => state::write(plan, None, write_valid(plan, &self.state).map_err(of_run)?)?,
+        };
         self.large.clone_from(&stored.large);
         Ok(stored)
     }
@@ -172,6 +178,6 @@ where
 /// A run as a plan has written it.
 pub(super) struct Written {
     pub(super) record: RunRecord,
-    pub(super) large: Option<Arc<Large>>,
+    pub(super) large: Option<Arc<Chunked>>,
     pub(super) last: Option<Last>,
 }

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 
-use super::content::{gather, refer, release_all};
+use super::content::{gather_whole, refer, release_all};
 use super::labels::Labels;
 use super::schema::schema_of;
 use super::state::{INLINE_BYTES_MAX, Stored};
@@ -42,27 +42,26 @@ pub(super) fn save(
     moment: &Moment<'_>,
     stored: &Stored,
 ) -> Result<CheckpointId> {
-    let whole = stored.whole();
     let schema = schema_of(plan, moment.schema)?;
     let content = CheckpointContent {
         schema: &schema.name,
         version: schema.version,
         position: moment.position,
         labels: &moment.labels.identifying,
-        codec: whole.codec(),
+        codec: stored.codec(),
     };
-    let id = content.id(whole.bytes());
+    let id = content.id(stored.pieces());
     // Damage to what is old stops nobody: `verify` tells of it.
     let newest = unless_damaged(newest(plan, moment.run))?;
     if newest.as_ref().is_some_and(|(_, newest)| newest.id == id) {
         return Ok(id);
     }
-    let state = match stored.chunks() {
-        Some(chunks) => {
-            refer(plan, chunks)?;
+    let state = match &stored.large {
+        Some(large) => {
+            refer(plan, large.chunks())?;
             Kept::Chunks(Bytes(stored.row.bytes().to_vec()))
         }
-        None => small(plan, newest.as_ref(), whole.bytes())?,
+        None => small(plan, newest.as_ref(), stored.row.bytes())?,
     };
     let place = Place { run: moment.run.clone(), sequence: plan.take_id() };
     let record = CheckpointRecord {
@@ -75,8 +74,8 @@ pub(super) fn save(
         at: moment.at.unwrap_or_else(|| plan.now()),
         automatic: moment.automatic,
         pinned: false,
-        codec: whole.codec(),
-        len: whole.bytes().len() as u64,
+        codec: stored.codec(),
+        len: stored.len() as u64,
         state,
     };
     add(plan, &place, record)?;
@@ -138,7 +137,8 @@ fn state_of(rows: &impl Read, place: &Place, record: &CheckpointRecord) -> Resul
             Kept::Changed { .. } => return Err(damaged("it is based on a later one")),
             Kept::Chunks(list) => {
                 let list = ChunkList::from_bytes(&list.0);
-                break gather(rows, &list.ok_or_else(|| damaged("its list of chunks is none"))?)?;
+                let list = list.ok_or_else(|| damaged("its list of chunks is none"))?;
+                break gather_whole(rows, &list)?;
             }
         }
     };
@@ -168,7 +168,7 @@ pub(crate) fn proven(
         labels: &record.identifying,
         codec: record.codec,
     };
-    if content.id(&bytes) != record.id {
+    if content.id([bytes.as_slice()]) != record.id {
         return Err(Error::damaged(format!(
             "the checkpoint {} of the run \"{}\" does not hold what its id says. Nothing was \
              changed",

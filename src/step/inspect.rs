@@ -80,7 +80,7 @@ impl Store {
         let schema = schema_of(&*rows, record.schema)?;
         let stored = state::read(&*rows, record.state, &name)?;
         let what = || format!("the state of the run \"{name}\"");
-        let state_json = shown(stored.whole(), &schema, Maps::Pairs, &what)?;
+        let state_json = shown(&stored.whole(), &schema, Maps::Pairs, &what)?;
         Ok(RunView {
             name,
             schema: schema.name,

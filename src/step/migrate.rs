@@ -11,11 +11,11 @@ use std::sync::Arc;
 
 use super::migrations::Migrations;
 use super::schema::{schema_for, schema_of};
-use super::state::{self, Large};
+use super::state;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::RunName;
 use crate::ledger::{RunRecord, TypeVersion, run_key};
-use crate::record::Payload;
+use crate::record::{Chunked, Payload};
 use crate::store::{Hold, HoldKind, Plan, Read, Store, Table, row_name};
 
 /// The most runs of one commit.
@@ -156,7 +156,7 @@ fn commit_slice(
     })?;
     for (key, Change { mut record, before, state, schema }) in changes {
         record.schema = schema_for(plan, &schema)?;
-        record.state = state::write(plan, before.as_deref(), state)?.row;
+        record.state = state::write(plan, before.as_ref(), state)?.row;
         plan.put(&key, &record)?;
     }
     Ok((next, holds))
@@ -166,7 +166,7 @@ fn commit_slice(
 struct Change {
     record: RunRecord,
     /// The state as it is, if it is large.
-    before: Option<Arc<Large>>,
+    before: Option<Arc<Chunked>>,
     state: Payload,
     schema: TypeVersion,
 }
@@ -205,7 +205,7 @@ fn slice(
             // The chunks of a large state are read only if there is something to be done with it.
             if let Some(end) = way.end() {
                 let stored = state::read(rows, record.state, &name)?;
-                if let Some(state) = way.migrate(stored.whole()).map_err(of_run)? {
+                if let Some(state) = way.migrate(&stored.whole()).map_err(of_run)? {
                     (runs, bytes) = (runs + 1, bytes + state.bytes().len());
                     record.state = stored.row;
                     each(&name, Change { record, before: stored.large, state, schema: *end })?;

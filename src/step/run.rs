@@ -4,6 +4,7 @@
 //! so a repeat changes nothing; and key, position, state, intents and rows go into one write set, so
 //! that a crash leaves all of them or none.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -17,7 +18,7 @@ use super::migrations::Migrations;
 use super::on_damage::{FellBack, OnDamage, rescued};
 use super::saves::{Autosave, Saves};
 use super::schema::{Loaded, Renewed, load, schema_for};
-use super::state::{self, Large};
+use super::state;
 use super::tx::{Tx, row_value};
 use super::valid::write_valid;
 use crate::clock::Timestamp;
@@ -25,6 +26,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::id::RunName;
 use crate::ledger::{Key, RowRecord, RunRecord, TypeVersion, Versioned, row_key, run_key};
 use crate::position::Position;
+use crate::record::Chunked;
 use crate::store::{Hold, HoldKind, Pending, Plan, Read, Retention, Store};
 
 /// A named stream of steps with one state and one position. One handle a run at a time.
@@ -35,7 +37,7 @@ pub struct Run<S> {
     record: RunRecord,
     state: S,
     /// The state in bytes where the record has but the list of its chunks.
-    large: Option<Arc<Large>>,
+    large: Option<Arc<Chunked>>,
     /// The state as it was migrated when the run was opened, while it is stored as it was before.
     renewed: Option<Renewed>,
     fell_back: Option<FellBack>,
@@ -113,7 +115,7 @@ impl Store {
 struct Picked<S> {
     record: RunRecord,
     state: S,
-    large: Option<Arc<Large>>,
+    large: Option<Arc<Chunked>>,
     renewed: Option<Renewed>,
     fell_back: Option<FellBack>,
 }
@@ -142,7 +144,7 @@ where
     if let Some(mut record) = found {
         let stored = state::read(plan, record.state, name)?;
         let Loaded { state, renewed } =
-            load::<S>(plan, (record.schema, stored.whole()), migrations)
+            load::<S>(plan, (record.schema, &stored.whole()), migrations)
                 .map_err(|error| error.context(format!("the state of the run \"{name}\"")))?;
         if record.epoch != plan.epoch() && plan.ended_unclean(record.epoch)? {
             record.recovery_attempts = record.recovery_attempts.saturating_add(1);
@@ -154,7 +156,7 @@ where
     }
     let state = S::default();
     let schema = schema_for(plan, &TypeVersion::of::<S>())?;
-    let stored = state::write(plan, None, write_valid(plan, &state, 0)?)?;
+    let stored = state::write(plan, None, write_valid(plan, &state)?)?;
     let record = RunRecord {
         position: Position::Start,
         steps: 0,
@@ -275,7 +277,7 @@ where
                 None => self.large.clone(),
                 Some(Renewed { schema, state }) => {
                     plan.check_value(state.bytes().len())?;
-                    let stored = state::write(plan, self.large.as_deref(), state.clone())?;
+                    let stored = state::write(plan, self.large.as_ref(), state.clone())?;
                     (record.schema, record.state) = (*schema, stored.row);
                     stored.large
                 }
@@ -376,16 +378,16 @@ struct Undo<'r, S: DeserializeOwned + Default> {
 
 impl<S: DeserializeOwned + Default> Drop for Undo<'_, S> {
     fn drop(&mut self) {
-        // These bytes were decoded before: by opening the run, or by the guard on the first write.
+        if !self.armed {
+            return;
+        }
         let run = &mut *self.run;
-        let whole = match (&run.renewed, &run.large) {
-            (Some(renewed), _) => &renewed.state,
-            (None, Some(large)) => &large.whole,
-            (None, None) => &run.record.state,
+        let whole = match &run.renewed {
+            Some(renewed) => Cow::Borrowed(&renewed.state),
+            None => state::whole(run.large.as_deref(), &run.record.state),
         };
-        if self.armed
-            && let Ok(state) = whole.value()
-        {
+        // These bytes were decoded before: by opening the run, or by the guard on the first write.
+        if let Ok(state) = whole.value() {
             run.state = state;
         }
     }

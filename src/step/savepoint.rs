@@ -71,7 +71,7 @@ impl About {
             labels: &self.identifying,
             codec: self.codec,
         };
-        content.id(state)
+        content.id([state])
     }
 
     fn labels(&self) -> Labels {
@@ -200,7 +200,7 @@ impl Import<'_> {
         let large = before.and_then(|(_, stored)| stored.large);
         let schema = schema_of_form(plan, (&about.schema, about.version), about.form.clone())?;
         let state = Payload::from_parts(about.codec, self.savepoint.state.clone());
-        let stored = state::write(plan, large.as_deref(), state)?;
+        let stored = state::write(plan, large.as_ref(), state)?;
         let record = RunRecord {
             position: about.position.clone(),
             steps: about.steps,

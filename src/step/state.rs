@@ -1,55 +1,83 @@
 //! The newest state of a run: in its row while it is small, in chunks when it is large. A large one
 //! that is saved again writes the chunks that have changed, and the list of them all.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::content::{exchange, gather, refer};
 use crate::error::{Error, Result};
 use crate::id::RunName;
 use crate::ledger::ChunkList;
-use crate::record::{CODEC_CHUNKS, Chunk, Payload, cut};
+use crate::record::{CODEC_CHUNKS, Chunked, Payload};
 use crate::store::{Plan, Read};
 
 /// Up to here a state stands in its run's row, in bytes.
 pub(super) const INLINE_BYTES_MAX: usize = 64 << 10;
 
-/// A large state, and how it was cut.
-pub(super) struct Large {
-    pub(super) whole: Payload,
-    pub(super) chunks: Vec<Chunk>,
-}
-
 /// A state as it is kept: what stands in the run's row, and the whole of it if that is only a list.
 pub(super) struct Stored {
     pub(super) row: Payload,
-    pub(super) large: Option<Arc<Large>>,
+    pub(super) large: Option<Arc<Chunked>>,
 }
 
 impl Stored {
-    /// The state's own bytes.
-    pub(super) fn whole(&self) -> &Payload {
-        self.large.as_ref().map_or(&self.row, |large| &large.whole)
+    /// The state's own bytes, in one piece.
+    pub(super) fn whole(&self) -> Cow<'_, Payload> {
+        whole(self.large.as_deref(), &self.row)
     }
 
-    pub(super) fn chunks(&self) -> Option<&[Chunk]> {
-        self.large.as_ref().map(|large| large.chunks.as_slice())
+    /// How the state's own bytes were encoded.
+    pub(super) fn codec(&self) -> u8 {
+        self.large.as_ref().map_or(self.row.codec(), |large| large.codec())
+    }
+
+    /// How many bytes the state has.
+    pub(super) fn len(&self) -> usize {
+        self.large.as_ref().map_or(self.row.bytes().len(), |large| large.len())
+    }
+
+    /// The state's own bytes.
+    pub(super) fn pieces(&self) -> impl Iterator<Item = &[u8]> {
+        let inline = self.large.is_none().then(|| self.row.bytes());
+        self.large.iter().flat_map(|large| large.pieces()).chain(inline)
+    }
+}
+
+/// The own bytes, in one piece, of a state that is large, or else stands in its row.
+pub(super) fn whole<'s>(large: Option<&Chunked>, row: &'s Payload) -> Cow<'s, Payload> {
+    match large {
+        Some(large) => Cow::Owned(Payload::from_parts(large.codec(), large.whole())),
+        None => Cow::Borrowed(row),
     }
 }
 
 /// Plans that a state takes the place of the one `before` it, of the same run.
-pub(super) fn write(plan: &mut Plan<'_>, before: Option<&Large>, state: Payload) -> Result<Stored> {
-    let old = before.map(|large| large.chunks.as_slice()).unwrap_or_default();
+pub(super) fn write(
+    plan: &mut Plan<'_>,
+    before: Option<&Arc<Chunked>>,
+    state: Payload,
+) -> Result<Stored> {
     if state.bytes().len() <= INLINE_BYTES_MAX {
-        exchange(plan, old, &[], &[])?;
+        exchange(plan, before.map_or(&[], |before| before.chunks()), None)?;
         return Ok(Stored { row: state, large: None });
     }
-    let known = before.map(|large| (large.whole.bytes(), large.chunks.as_slice()));
-    let chunks = cut(state.bytes(), known);
-    exchange(plan, old, &chunks, state.bytes())?;
-    let list = ChunkList { codec: state.codec(), chunks };
+    let state = Chunked::of(state.codec(), state.bytes(), before.cloned());
+    write_cut(plan, before, state)
+}
+
+/// [`write`], of a state that was cut.
+pub(super) fn write_cut(
+    plan: &mut Plan<'_>,
+    before: Option<&Arc<Chunked>>,
+    state: Chunked,
+) -> Result<Stored> {
+    if state.len() <= INLINE_BYTES_MAX {
+        return write(plan, before, Payload::from_parts(state.codec(), state.whole()));
+    }
+    exchange(plan, before.map_or(&[], |before| before.chunks()), Some(&state))?;
+    let list = ChunkList { codec: state.codec(), chunks: state.chunks().to_vec() };
     let row = Payload::from_parts(CODEC_CHUNKS, list.to_bytes());
-    let large = Large { whole: state, chunks: list.chunks };
-    Ok(Stored { row, large: Some(Arc::new(large)) })
+    Ok(Stored { row, large: Some(Arc::new(state)) })
 }
 
 /// The state behind what stands in a run's row.
@@ -63,8 +91,7 @@ pub(super) fn read(rows: &impl Read, row: Payload, run: &RunName) -> Result<Stor
     let list = list_of(&row).ok_or_else(|| {
         Error::damaged(format!("the state of the run \"{run}\" has a list of chunks that is none"))
     })?;
-    let whole = gather(rows, &list).map_err(|error| error.context(format!("the run \"{run}\"")))?;
-    let large = Large { whole: Payload::from_parts(list.codec, whole), chunks: list.chunks };
+    let large = gather(rows, &list).map_err(|error| error.context(format!("the run \"{run}\"")))?;
     Ok(Stored { row, large: Some(Arc::new(large)) })
 }
 

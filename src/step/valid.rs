@@ -1,12 +1,14 @@
 //! States on their way from bytes and to them, and what their type says must always be true of them.
 
+use std::sync::Arc;
+
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::tx::{too_new, unstorable};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ledger::Versioned;
-use crate::record::Payload;
+use crate::record::{Chunked, Payload};
 use crate::store::Plan;
 
 /// A stored value of this type, if it is what the type says it must be.
@@ -30,15 +32,27 @@ pub(super) fn read_valid<S: Versioned + DeserializeOwned>(stored: &Payload) -> R
     Ok(state)
 }
 
-/// A state in bytes, about so many, if it is what its type says it must be.
-pub(super) fn write_valid<S>(plan: &Plan<'_>, state: &S, about: usize) -> Result<Payload>
+/// A state in bytes, if it is what its type says it must be.
+pub(super) fn write_valid<S>(plan: &Plan<'_>, state: &S) -> Result<Payload>
 where
     S: Versioned + Serialize + DeserializeOwned,
 {
     check_valid(state)?;
-    let payload = Payload::in_codec(S::CODEC, state, about).map_err(|error| unstorable(&error))?;
+    let payload = Payload::in_codec(S::CODEC, state, 0).map_err(|error| unstorable(&error))?;
     plan.check_value(payload.bytes().len())?;
     Ok(payload)
+}
+
+/// [`write_valid`], of a state that was large `before`.
+pub(super) fn cut_valid<S>(plan: &Plan<'_>, state: &S, before: &Arc<Chunked>) -> Result<Chunked>
+where
+    S: Versioned + Serialize + DeserializeOwned,
+{
+    check_valid(state)?;
+    let chunked =
+        Payload::cut(S::CODEC, state, Arc::clone(before)).map_err(|error| unstorable(&error))?;
+    plan.check_value(chunked.len())?;
+    Ok(chunked)
 }
 
 pub(super) fn check_valid<S: Versioned>(state: &S) -> Result<()> {

@@ -27,7 +27,7 @@ mod sim_disk;
 mod tests;
 mod trace;
 
-use crate::record::cut;
+use crate::record::{CODEC_BINCODE, Chunked};
 
 pub use actor::Actor;
 pub use crash_matrix::{CrashFailure, CrashMatrix, Crashes, Outside, crash_matrix};
@@ -46,5 +46,5 @@ pub use trace::Trace;
 /// benchmarks.
 #[must_use]
 pub fn chunk_lengths(state: &[u8]) -> Vec<u32> {
-    cut(state, None).into_iter().map(|chunk| chunk.len).collect()
+    Chunked::of(CODEC_BINCODE, state, None).chunks().iter().map(|chunk| chunk.len.into()).collect()
 }

@@ -623,7 +623,7 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         bug: "a checkpoint of a large state does not refer to its chunks",
         patches: &[Patch {
             file: "src/step/history.rs",
-            is: "            refer(plan, chunks)?;\n",
+            is: "            refer(plan, large.chunks())?;\n",
             becomes: "            let _ = chunks;\n",
         }],
         fate: FoundBy(&[
@@ -679,7 +679,7 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         bug: "a checkpoint is loaded whatever its id says",
         patches: &[Patch {
             file: "src/step/history.rs",
-            is: "if content.id(&bytes) != record.id {",
+            is: "if content.id([bytes.as_slice()]) != record.id {",
             becomes: "if content.id(&bytes) != record.id && false {",
         }],
         fate: FoundBy(&[Test(

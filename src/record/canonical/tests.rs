@@ -4,7 +4,7 @@ use super::*;
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 fn bytes<T: Serialize>(value: &T) -> Vec<u8> {
-    let mut out = Writing::default();
+    let mut out = Writing::about(0);
     write(value, &mut out).unwrap();
     out.bytes
 }
@@ -56,9 +56,9 @@ fn a_field_skipped_when_writing_is_refused_by_name() {
         limit: Option<u64>,
         size: u64,
     }
-    let refusal = write(&Order { limit: None, size: 1 }, &mut Writing::default()).unwrap_err();
+    let refusal = write(&Order { limit: None, size: 1 }, &mut Writing::about(0)).unwrap_err();
     assert!(refusal.0.contains("`limit` of `Order`"), "{refusal}");
-    assert!(write(&Order { limit: Some(1), size: 1 }, &mut Writing::default()).is_ok());
+    assert!(write(&Order { limit: Some(1), size: 1 }, &mut Writing::about(0)).is_ok());
 }
 
 #[test]
@@ -72,6 +72,6 @@ fn a_flattened_struct_is_refused() {
         #[serde(flatten)]
         inner: Inner,
     }
-    let refusal = write(&Outer { inner: Inner { a: 1 } }, &mut Writing::default()).unwrap_err();
+    let refusal = write(&Outer { inner: Inner { a: 1 } }, &mut Writing::about(0)).unwrap_err();
     assert!(refusal.0.contains("flatten"), "{refusal}");
 }

@@ -78,7 +78,7 @@ const CLASSES: &[&dyn Class] = &[
 ];
 
 /// How many images of T1 a scale of 1 stands for.
-const IMAGES_AT_FLOOR: f64 = 50_000.0;
+const IMAGES_AT_FLOOR: u64 = 50_000;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -88,9 +88,10 @@ pub(crate) struct Args {
     /// Only this class, such as T1; may be given more than once
     #[arg(long = "class", value_name = "CLASS")]
     classes: Vec<String>,
-    /// How many images of T1 to try; the other classes grow with it
-    #[arg(long, default_value_t = 50_000, conflicts_with = "minutes")]
-    images: u64,
+    /// How many images of T1 to try, at the least; the other classes grow with it. 50,000 if no time
+    /// is given either
+    #[arg(long)]
+    images: Option<u64>,
     /// Goes on for so long, each class for its share
     #[arg(long)]
     minutes: Option<f64>,
@@ -139,13 +140,14 @@ fn torture(args: &Args) -> Result<bool, String> {
                 continue;
             }
         };
+        let count = |images| cases.count(scale(images)).max(1);
         let extent = match (args.case, args.minutes) {
             (Some(case), _) => Extent::One(case),
-            (None, Some(minutes)) => {
-                Extent::Until(Instant::now() + share(minutes, nth, chosen.len(), &found))
-            }
-            #[expect(clippy::cast_precision_loss, reason = "a scale, not a count")]
-            (None, None) => Extent::Count(cases.count(args.images as f64 / IMAGES_AT_FLOOR).max(1)),
+            (None, Some(minutes)) => Extent::Until {
+                end: Instant::now() + share(minutes, nth, chosen.len(), &found),
+                least: args.images.map_or(1, count),
+            },
+            (None, None) => Extent::Count(count(args.images.unwrap_or(IMAGES_AT_FLOOR))),
         };
         let tally = run_class(*class, &*cases, &setting, extent);
         found.push((*class, tally, began.elapsed()));
@@ -156,6 +158,11 @@ fn torture(args: &Args) -> Result<bool, String> {
         record::write_into(file, &format!("milepost {}", words.join(" ")), &found)?;
     }
     Ok(found.iter().all(|(_, tally, _)| !tally.failed()))
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a scale, not a count")]
+fn scale(images: u64) -> f64 {
+    images as f64 / IMAGES_AT_FLOOR as f64
 }
 
 type Found<'c> = (&'c dyn Class, Tally, Duration);
@@ -185,14 +192,18 @@ fn choose(names: &[String]) -> Result<Vec<&'static dyn Class>, String> {
 #[derive(Debug, Clone, Copy)]
 enum Extent {
     Count(u64),
-    Until(Instant),
+    /// Up to this moment, and as many cases at the least.
+    Until {
+        end: Instant,
+        least: u64,
+    },
     One(u64),
 }
 
 fn run_class(class: &dyn Class, cases: &dyn Cases, setting: &Setting, extent: Extent) -> Tally {
     let (first, count) = match extent {
         Extent::Count(count) => (0, Some(count)),
-        Extent::Until(_) => (0, None),
+        Extent::Until { .. } => (0, None),
         Extent::One(case) => (case, Some(case + 1)),
     };
     let bar = bar(class, count);
@@ -202,7 +213,7 @@ fn run_class(class: &dyn Class, cases: &dyn Cases, setting: &Setting, extent: Ex
         loop {
             let nth = next.fetch_add(1, Ordering::Relaxed);
             let over = match extent {
-                Extent::Until(end) => nth > 0 && Instant::now() >= end,
+                Extent::Until { end, least } => nth >= least && Instant::now() >= end,
                 _ => count.is_some_and(|count| nth >= count),
             };
             if over {
