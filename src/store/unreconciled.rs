@@ -12,6 +12,8 @@ pub(crate) const META_UNRECONCILED: &[u8] = b"unreconciled";
 
 /// How many reasons are remembered; the oldest say what there is to be looked for.
 const REASONS_MAX: usize = 64;
+/// How many characters of a reason: it names a position, which may be a token of any length.
+const REASON_CHARS_MAX: usize = 1000;
 
 /// Why the store has to be reconciled with its receivers, oldest reason first.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -30,7 +32,11 @@ impl Unreconciled {
     }
 
     /// One more reason.
-    pub(crate) fn and(mut self, why: String) -> Self {
+    pub(crate) fn and(mut self, mut why: String) -> Self {
+        if let Some((end, _)) = why.char_indices().nth(REASON_CHARS_MAX) {
+            why.truncate(end);
+            why.push('…');
+        }
         self.why.truncate(REASONS_MAX - 1);
         self.why.push(why);
         self
@@ -58,5 +64,20 @@ impl Unreconciled {
                 why.join("; ")
             ),
         ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Against: a position that is a token of megabytes, of which a few fill the row over its limit.
+    #[test]
+    fn the_reasons_stay_small_however_long_they_are_and_the_oldest_stay() {
+        let first = Unreconciled::default().and(format!("the first, at {}", "ü".repeat(1 << 20)));
+        let all = (0..200).fold(first, |reasons, _| reasons.and("another".repeat(1000)));
+        assert_eq!(all.why.len(), REASONS_MAX);
+        assert!(all.why.iter().all(|why| why.chars().count() <= REASON_CHARS_MAX + 1));
+        assert!(all.why.first().is_some_and(|why| why.starts_with("the first, at üü")));
     }
 }
