@@ -5,8 +5,8 @@ use std::fs;
 use std::path::Path;
 
 use milepost::{
-    Claimed, Delivery, Error, ErrorKind, Options, Receiver, Relay, Result, SavepointOptions, Sent,
-    Store,
+    Claimed, Delivery, Error, ErrorKind, Incarnation, Options, Receiver, Relay, Result,
+    SavepointOptions, Sent, Store,
 };
 
 use super::Outcome;
@@ -63,10 +63,13 @@ fn trade(store: &Store, desk: &mut Desk) -> Result<()> {
 pub(super) fn play(folder: &Path, way: Way, since: u64) -> Result<Outcome, Outcome> {
     let wrong = |what: String| Outcome::Violation(format!("{way:?} after {since} steps: {what}"));
     let mut desk = Desk::default();
-    let store = match set_back(folder, way, since, &mut desk) {
-        Ok(store) => store,
+    let (store, life) = match set_back(folder, way, since, &mut desk) {
+        Ok(found) => found,
         Err(error) => return Err(wrong(error.to_string())),
     };
+    if store.incarnation().is_ok_and(|now| now <= life) {
+        return Err(wrong(format!("it goes on in its life {life}")));
+    }
     let sent = desk.done.len();
     let found = go_on(&store, since, &mut desk).map_err(|error| wrong(error.to_string()))?;
     if let Some(what) = found {
@@ -81,7 +84,8 @@ pub(super) fn play(folder: &Path, way: Way, since: u64) -> Result<Outcome, Outco
     Ok(Outcome::Same)
 }
 
-fn set_back(folder: &Path, way: Way, since: u64, desk: &mut Desk) -> Result<Store> {
+/// The store, set back, and in which life it was before.
+fn set_back(folder: &Path, way: Way, since: u64, desk: &mut Desk) -> Result<(Store, Incarnation)> {
     let io = |error: std::io::Error| Error::abort(error);
     let path = folder.join("bot.mp");
     let (backup, savepoint) = (folder.join("backup"), folder.join("kept.savepoint"));
@@ -99,15 +103,17 @@ fn set_back(folder: &Path, way: Way, since: u64, desk: &mut Desk) -> Result<Stor
         trade(&store, desk)?;
     }
     let options = SavepointOptions::new().replace();
+    let life = store.incarnation()?;
     let store = match way {
         Way::Savepoint => {
             store.import_savepoint(&savepoint, &options)?;
-            return Ok(store);
+            return Ok((store, life));
         }
         Way::SavepointElsewhere => {
             let store = Store::create(folder.join("other.mp"))?;
+            let life = store.incarnation()?;
             store.import_savepoint(&savepoint, &options)?;
-            return Ok(store);
+            return Ok((store, life));
         }
         Way::ClosedCopy => {
             store.close()?;
@@ -126,7 +132,7 @@ fn set_back(folder: &Path, way: Way, since: u64, desk: &mut Desk) -> Result<Stor
         Err(error) if error.kind() == ErrorKind::InDoubt => {}
         other => return Err(Error::abort(format!("an older copy was opened: {other:?}"))),
     }
-    Options::new().accept_older_copy().open(&store)
+    Ok((Options::new().accept_older_copy().open(&store)?, life))
 }
 
 /// What is wrong with a store that was set back, if anything is; at the end it has sent one order more.
