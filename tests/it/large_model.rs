@@ -129,13 +129,13 @@ impl State for Many {
 }
 
 impl State for Loose {
-    const SHARE: usize = 4;
+    const SHARE: usize = 2;
     fn many(&mut self) -> &mut Many {
         &mut self.many
     }
 }
 
-const VALUE_BYTES: usize = 5 << 20;
+const VALUE_BYTES: usize = 10 << 20;
 
 fn at_most(rng: &mut Rng, n: usize) -> usize {
     rng.below(n as u64 + 1) as usize
@@ -244,7 +244,7 @@ fn work<S: State>(tx: &mut Tx<'_, S>, drawn: &Drawn<S>) -> Result<()> {
         End::Panics => resume_unwind(Box::new("no")),
         End::Unstorable => tx.state.many().last = Last::Refuses,
         End::PanicsEncoding => tx.state.many().last = Last::Panics,
-        End::TooLarge => tx.state.many().blob.0 = vec![1; VALUE_BYTES],
+        End::TooLarge => tx.state.many().blob.0 = vec![1; VALUE_BYTES / S::SHARE + 1],
     }
     Ok(())
 }
@@ -421,7 +421,7 @@ fn large_states_in_json_are_what_a_plain_list_of_them_would_be() {
     let seeds = std::env::var("LARGE_SEEDS").map_or(2, |seeds| seeds.parse().unwrap());
     for seed in 0..seeds {
         println!("seed {seed}");
-        live::<Loose>(seed, 30);
+        live::<Loose>(seed, 25);
     }
 }
 
