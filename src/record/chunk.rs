@@ -12,7 +12,7 @@ use std::sync::Arc;
 use lz4_flex::block;
 use serde::{Deserialize, Serialize};
 
-use super::codec::Bytes;
+use super::bytes::Bytes;
 
 /// The shortest chunk, but for the last one, in bytes.
 const CHUNK_BYTES_MIN: usize = 2 << 10;
