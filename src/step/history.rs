@@ -36,7 +36,7 @@ pub(super) struct Moment<'a> {
     pub(super) at: Option<Timestamp>,
 }
 
-/// Plans a checkpoint of a run's state, unless its newest one is the same.
+/// Plans a checkpoint of a run's state, unless its newest one is the same and has these labels.
 pub(super) fn save(
     plan: &mut Plan<'_>,
     moment: &Moment<'_>,
@@ -53,7 +53,11 @@ pub(super) fn save(
     let id = content.id(stored.pieces());
     // Damage to what is old stops nobody: `verify` tells of it.
     let newest = unless_damaged(newest(plan, moment.run))?;
-    if newest.as_ref().is_some_and(|(_, newest)| newest.id == id) {
+    let has = |(name, value), newest: &CheckpointRecord| newest.labels.get(name) == Some(value);
+    if let Some((_, newest)) = &newest
+        && newest.id == id
+        && moment.labels.beside.iter().all(|label| has(label, newest))
+    {
         return Ok(id);
     }
     let state = match &stored.large {
