@@ -73,11 +73,13 @@ enum Last {
     Panics,
 }
 
-fn last<S: Serializer>(last: &Last, to: S) -> std::result::Result<S::Ok, S::Error> {
-    match last {
-        Last::Fine => to.serialize_unit_variant("Last", 0, "Fine"),
-        Last::Refuses => Err(S::Error::custom("no")),
-        Last::Panics => resume_unwind(Box::new("no")),
+impl Serialize for Last {
+    fn serialize<S: Serializer>(&self, to: S) -> std::result::Result<S::Ok, S::Error> {
+        match self {
+            Self::Fine => to.serialize_unit_variant("Last", 0, "Fine"),
+            Self::Refuses => Err(S::Error::custom("no")),
+            Self::Panics => resume_unwind(Box::new("no")),
+        }
     }
 }
 
@@ -94,7 +96,6 @@ struct Many {
     odd: Vec<u32>,
     none: Vec<Vec<()>>,
     blobs: Vec<Blob>,
-    #[serde(serialize_with = "last")]
     last: Last,
 }
 
@@ -334,7 +335,11 @@ impl<S: State> Life<S> {
                     self.store.checkpoints().fork(&id, &name).unwrap();
                     let mut fork = self.store.run::<S>(&name).unwrap();
                     assert!(*fork.state() == state);
-                    fork.step("end", 1_000_000, |tx| Ok(tx.state = S::default())).unwrap();
+                    fork.step("end", 1_000_000, |tx| {
+                        tx.state = S::default();
+                        Ok(())
+                    })
+                    .unwrap();
                     self.store.checkpoints().delete(&id).unwrap();
                 }
             }
