@@ -87,12 +87,18 @@ impl Quarantine {
             let table = Table::from_id(table).ok_or_else(|| {
                 Error::new(
                     ErrorKind::TooNew,
-                    format!("number {number} comes from table {table}, unknown to this program"),
+                    format!(
+                        "number {number} comes from table {table}, unknown to this program: upgrade \
+                         it. Nothing was changed"
+                    ),
                 )
             })?;
             match fault_of(plan, table, &key, &bytes) {
                 Some(Fault::Damaged(why)) => {
-                    return Err(Error::damaged(format!("it still cannot be read: {why}")));
+                    return Err(Error::damaged(format!(
+                        "number {number} still cannot be read: {why}. Nothing was changed: leave it, \
+                         or drop it if it is not needed"
+                    )));
                 }
                 Some(Fault::Newer(why)) => return Err(Error::new(ErrorKind::TooNew, why)),
                 None => {}
@@ -148,7 +154,11 @@ fn clear_place(plan: &mut Plan<'_>, table: Table, key: &[u8], number: u64) -> Re
         if plan.get(table, place)?.is_some() {
             return Err(Error::new(
                 ErrorKind::Conflict,
-                format!("{} has been written anew since", row_name(table, place)),
+                format!(
+                    "{} has been written anew since. Nothing was changed: drop number {number} if \
+                     that is right",
+                    row_name(table, place)
+                ),
             ));
         }
     }
@@ -167,7 +177,10 @@ fn list_deadline(plan: &mut Plan<'_>, table: Table, key: &[u8], bytes: &[u8]) ->
 
 fn find(rows: &impl Read, number: u64) -> Result<QuarantineRecord> {
     rows.record(&quarantine_key(number))?.ok_or_else(|| {
-        Error::new(ErrorKind::NotFound, format!("there is no number {number} in quarantine"))
+        Error::new(
+            ErrorKind::NotFound,
+            format!("there is no number {number} in quarantine: `list` has those that are"),
+        )
     })
 }
 

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use lz4_flex::block;
 use serde::{Deserialize, Serialize};
 
-use super::codec::Bytes;
+use super::bytes::Bytes;
 
 /// The shortest chunk, but for the last one, in bytes.
 const CHUNK_BYTES_MIN: usize = 2 << 10;
@@ -148,15 +148,14 @@ impl Cutter {
         behind
     }
 
-    /// The chunk that is expected, if `rest` begins with its bytes.
-    ///
-    /// The last one was ended by the end of all; so it is expected at the end alone.
+    /// The chunk that is expected, if `rest` begins with its bytes, and would be cut behind them: the
+    /// same follows, or the end of all.
     fn expected(&mut self, rest: &[u8]) -> Option<(Chunk, Arc<[u8]>)> {
         let before = self.before.as_ref()?;
         let (chunk, piece) = (before.chunks.get(self.next)?, before.pieces.get(self.next)?);
-        let is_last = self.next + 1 == before.chunks.len();
-        // A cut that the longest length or the content set is there whatever follows.
-        let same = rest.starts_with(piece) && (!is_last || rest.len() == piece.len());
+        let behind = before.pieces.get(self.next + 1).map_or(&[][..], |next| next);
+        let same =
+            rest.strip_prefix(&**piece).is_some_and(|rest| looked_at(rest) == looked_at(behind));
         same.then(|| {
             self.next += 1;
             (*chunk, Arc::clone(piece))
@@ -175,8 +174,14 @@ impl Cutter {
     }
 }
 
-/// The first chunk of `rest`. Where it ends depends on its own bytes alone, unless the end of all
-/// is near.
+/// What follows a chunk, as far as it says whether the chunk ends there: bytes are looked at in pairs,
+/// and the one of a pair that cuts is the first behind the chunk.
+fn looked_at(rest: &[u8]) -> &[u8] {
+    rest.get(..2).unwrap_or(rest)
+}
+
+/// The first chunk of `rest`. Where it ends depends on its own bytes and the two behind it, or on where
+/// the end of all is.
 fn first_of(rest: &[u8]) -> &[u8] {
     let window = rest.get(..CHUNK_BYTES_MAX).unwrap_or(rest);
     let cdc =
@@ -292,6 +297,25 @@ mod tests {
         let is_new = |piece: &&Arc<[u8]>| !before.pieces.iter().any(|old| Arc::ptr_eq(old, piece));
         let come = after.pieces.iter().filter(is_new).count();
         assert!(come <= 2, "{come} chunks are new");
+    }
+
+    /// The byte behind a chunk is the one that ends it.
+    #[test]
+    fn what_changes_just_behind_a_cut_moves_it_as_it_would_without_the_bytes_before() {
+        let old = noise(5, 400_000);
+        let before = Arc::new(cut(&old));
+        let ends = before.chunks().iter().scan(0, |end, chunk| {
+            *end += usize::from(chunk.len);
+            Some(*end)
+        });
+        for end in ends {
+            let mut flipped = old.clone();
+            flipped.iter_mut().skip(end).take(1).for_each(|byte| *byte ^= 0xff);
+            for new in [flipped, old[..end].to_vec(), old[..(end + 1).min(old.len())].to_vec()] {
+                let after = Chunked::of(1, &new, Some(Arc::clone(&before)));
+                assert_eq!(after.chunks(), cut(&new).chunks(), "{} bytes, cut at {end}", new.len());
+            }
+        }
     }
 
     proptest! {

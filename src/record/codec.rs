@@ -8,12 +8,11 @@
 use std::any::type_name;
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
-use std::fmt;
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use bincode::config;
-use serde::de::{self, DeserializeOwned};
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use thiserror::Error;
 
 use super::canonical;
@@ -199,51 +198,13 @@ pub(crate) fn decode_same<T: Serialize + DeserializeOwned>(bytes: &[u8]) -> Resu
     }
 }
 
-/// Bytes inside a record. serde would take a `Vec<u8>` one number at a time.
-#[derive(Clone, PartialEq, Eq, Default)]
-pub(crate) struct Bytes(pub(crate) Vec<u8>);
-
-impl fmt::Debug for Bytes {
-    /// The length and the hash, never the bytes: they are the user's.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let hash = blake3::hash(&self.0).to_hex();
-        write!(f, "{} bytes, blake3 {}", self.0.len(), hash.split_at(16).0)
-    }
-}
-
-impl Serialize for Bytes {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_bytes(&self.0)
-    }
-}
-
-impl<'de> Deserialize<'de> for Bytes {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Take;
-        impl de::Visitor<'_> for Take {
-            type Value = Bytes;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("bytes")
-            }
-
-            fn visit_bytes<E: de::Error>(self, bytes: &[u8]) -> Result<Bytes, E> {
-                Ok(Bytes(bytes.to_vec()))
-            }
-
-            fn visit_byte_buf<E: de::Error>(self, bytes: Vec<u8>) -> Result<Bytes, E> {
-                Ok(Bytes(bytes))
-            }
-        }
-        deserializer.deserialize_byte_buf(Take)
-    }
-}
-
 #[cfg(test)]
 pub(super) mod tests {
+    use super::super::bytes::Bytes;
     use super::super::frame::CODEC_BINCODE;
     use super::*;
     use proptest::prelude::*;
+    use serde::Deserialize;
     use std::collections::BTreeMap;
 
     /// As a writer without any limits would do it.

@@ -3,6 +3,7 @@
 //!
 //! This floor performs no I/O, reads no clock and knows no table by name.
 
+mod bytes;
 mod canonical;
 mod chunk;
 mod codec;
@@ -21,8 +22,9 @@ pub use payload::Codec;
 
 pub(crate) use json::sorted as sorted_json;
 
+pub(crate) use bytes::Bytes;
 pub(crate) use chunk::{CHUNK_BYTES_MAX, Chunk, ChunkId, Chunked, Packed};
-pub(crate) use codec::{Bytes, DecodeError, EncodeError, PAYLOAD_BYTES_MAX, decode, encode};
+pub(crate) use codec::{DecodeError, EncodeError, PAYLOAD_BYTES_MAX, decode, encode};
 pub(crate) use frame::{
     CODEC_BINCODE, CODEC_CHUNKS, CODEC_JSON, FrameError, Header, open as open_frame, seal,
 };

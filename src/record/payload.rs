@@ -5,10 +5,9 @@ use std::sync::Arc;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::bytes::Bytes;
 use super::chunk::Chunked;
-use super::codec::{
-    Bytes, DecodeError, EncodeError, cut_guarded, decode, decode_same, encode_guarded,
-};
+use super::codec::{DecodeError, EncodeError, cut_guarded, decode, decode_same, encode_guarded};
 use super::frame::{CODEC_BINCODE, CODEC_CHUNKS, CODEC_JSON};
 use super::json;
 use super::shape::{Maps, Shape, ViewError};

@@ -27,6 +27,9 @@ use crate::ledger::{
 use crate::record::{Maps, Payload};
 use crate::store::{Read, Retention, Store, Table};
 
+/// Why a checkpoint may not be there, and where to look.
+const GONE: &str = "it was never in this store, was deleted, or was let go of by a retention. `list` \
+                    has those that are there";
 /// How many candidates an ambiguous prefix is told.
 const CANDIDATES: usize = 8;
 
@@ -48,8 +51,9 @@ impl Store {
 }
 
 impl Checkpoints {
-    /// Saves the newest state of a run. If its newest checkpoint is the same, that one's id comes
-    /// back, and nothing is written. When it returns, the checkpoint is durable.
+    /// Saves the newest state of a run. If its newest checkpoint is the same and has these labels,
+    /// that one's id comes back, and nothing is written; under other labels the same content is saved
+    /// once more, and has the same id. When it returns, the checkpoint is durable.
     ///
     /// # Errors
     /// `NotFound` if there is no such run; `Invalid` or `LimitExceeded` for bad labels; `Damaged` if
@@ -60,7 +64,7 @@ impl Checkpoints {
         let retention = self.store.retention();
         self.store.commit(|plan| {
             let record = plan.record::<RunRecord>(&run_key(&run))?.ok_or_else(|| {
-                Error::new(ErrorKind::NotFound, format!("there is no run \"{run}\""))
+                Error::new(ErrorKind::NotFound, format!("there is no run \"{run}\" in this store"))
             })?;
             let stored = state::read(plan, record.state, &run)?;
             let moment = Moment {
@@ -215,7 +219,7 @@ impl Checkpoints {
         match found.as_slice() {
             [] => Err(Error::new(
                 ErrorKind::NotFound,
-                format!("there is no checkpoint whose id begins with {digits}"),
+                format!("there is no checkpoint whose id begins with {digits}: {GONE}"),
             )),
             [one] => Ok(*one),
             several => Err(ambiguous(&digits, several)),
@@ -420,7 +424,7 @@ fn at(rows: &impl Read, id: &CheckpointId, line: &[u8]) -> Result<(Place, Checkp
 }
 
 fn none(id: &CheckpointId) -> Error {
-    Error::new(ErrorKind::NotFound, format!("there is no checkpoint {id}"))
+    Error::new(ErrorKind::NotFound, format!("there is no checkpoint {id}: {GONE}"))
 }
 
 impl fmt::Debug for Checkpoints {

@@ -109,7 +109,8 @@ fn each_piece(
         return Err(Error::new(
             ErrorKind::LimitExceeded,
             format!(
-                "a state of {len} bytes is over the limit of {limit}: raise `Limits::value_bytes`"
+                "a state of {len} bytes is over the limit of {limit}: raise `Limits::value_bytes`. \
+                 Nothing was changed"
             ),
         ));
     }

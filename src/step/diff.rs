@@ -58,7 +58,11 @@ pub(super) fn diff_of(before: Opened, after: Opened) -> Result<CheckpointDiff> {
         })
     });
     let changes = changes(&was?, &is?).map_err(|error| {
-        Error::damaged("a state that is stored as JSON does not read as that").with_source(error)
+        Error::damaged(
+            "a state that is stored as JSON does not read as that. Nothing was changed; close the \
+             store and run `repair` on it",
+        )
+        .with_source(error)
     })?;
     let changes = changes.into_iter().map(|change| FieldChange {
         field: change.field,

@@ -19,7 +19,7 @@ use crate::ledger::{
 };
 use crate::position::Position;
 use crate::record::{Bytes, Packed};
-use crate::store::{Plan, Read, Row, Table, row_name};
+use crate::store::{Plan, Read, Row, Table, misplaced};
 
 /// How many checkpoints in a row are read, at the most, to read one.
 const DEPTH_MAX: u8 = 31;
@@ -36,7 +36,7 @@ pub(super) struct Moment<'a> {
     pub(super) at: Option<Timestamp>,
 }
 
-/// Plans a checkpoint of a run's state, unless its newest one is the same.
+/// Plans a checkpoint of a run's state, unless its newest one is the same and has these labels.
 pub(super) fn save(
     plan: &mut Plan<'_>,
     moment: &Moment<'_>,
@@ -53,7 +53,11 @@ pub(super) fn save(
     let id = content.id(stored.pieces());
     // Damage to what is old stops nobody: `verify` tells of it.
     let newest = unless_damaged(newest(plan, moment.run))?;
-    if newest.as_ref().is_some_and(|(_, newest)| newest.id == id) {
+    let has = |(name, value), newest: &CheckpointRecord| newest.labels.get(name) == Some(value);
+    if let Some((_, newest)) = &newest
+        && newest.id == id
+        && moment.labels.beside.iter().all(|label| has(label, newest))
+    {
         return Ok(id);
     }
     let state = match &stored.large {
@@ -114,7 +118,8 @@ pub(super) fn unless_damaged<T>(found: Result<Option<T>>) -> Result<Option<T>> {
 fn state_of(rows: &impl Read, place: &Place, record: &CheckpointRecord) -> Result<Vec<u8>> {
     let damaged = |what: &str| {
         Error::damaged(format!(
-            "the checkpoint {} of the run \"{}\" is damaged: {what}. Nothing was changed",
+            "the checkpoint {} of the run \"{}\" is damaged: {what}. Nothing was changed; close the \
+             store and run `repair` on it",
             record.id, place.run
         ))
     };
@@ -171,7 +176,7 @@ pub(crate) fn proven(
     if content.id([bytes.as_slice()]) != record.id {
         return Err(Error::damaged(format!(
             "the checkpoint {} of the run \"{}\" does not hold what its id says. Nothing was \
-             changed",
+             changed; close the store and run `repair` on it",
             record.id, place.run
         )));
     }
@@ -302,7 +307,7 @@ pub(super) fn newest_below(
     let below = checkpoint_key(run, below);
     let row = rows.scan_back(Table::Checkpoints, &checkpoints_of(run), &below, 1)?.pop();
     let found = row.map(|(key, bytes)| {
-        let place = sequence_of_key(&key).ok_or_else(|| misplaced(&key))?;
+        let place = sequence_of_key(&key).ok_or_else(|| misplaced(Table::Checkpoints, &key))?;
         Ok((place.sequence, checkpoint_in(rows, &key, &bytes)))
     });
     found.transpose()
@@ -311,14 +316,14 @@ pub(super) fn newest_below(
 /// A row of `checkpoints` that is a checkpoint, and where it stands.
 pub(crate) fn parsed(rows: &impl Read, row: &Row) -> Result<(Place, CheckpointRecord)> {
     let (key, bytes) = row;
-    let place = sequence_of_key(key).ok_or_else(|| misplaced(key))?;
+    let place = sequence_of_key(key).ok_or_else(|| misplaced(Table::Checkpoints, key))?;
     Ok((place, checkpoint_in(rows, key, bytes)?))
 }
 
 fn checkpoint_in(rows: &impl Read, key: &[u8], bytes: &[u8]) -> Result<CheckpointRecord> {
     match rows.parse(key, bytes)? {
         CheckpointRow::Checkpoint(record) => Ok(*record),
-        _ => Err(misplaced(key)),
+        _ => Err(misplaced(Table::Checkpoints, key)),
     }
 }
 
@@ -332,10 +337,6 @@ pub(super) fn history_of(rows: &impl Read, run: &RunName) -> Result<HistoryRecor
     match rows.record(&key)? {
         None => Ok(HistoryRecord::default()),
         Some(CheckpointRow::History(history)) => Ok(history),
-        Some(_) => Err(misplaced(&key)),
+        Some(_) => Err(misplaced(Table::Checkpoints, &key)),
     }
-}
-
-fn misplaced(key: &[u8]) -> Error {
-    Error::damaged(format!("{} is not what its key says", row_name(Table::Checkpoints, key)))
 }

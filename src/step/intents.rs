@@ -15,7 +15,7 @@ use crate::ledger::{
 };
 use crate::record::Payload;
 use crate::seq::Epoch;
-use crate::store::{Hold, HoldKind, Plan, Read, Store, Table, Unreconciled, row_name};
+use crate::store::{Hold, HoldKind, Plan, Read, Store, Table, Unreconciled, misplaced};
 
 /// How far an intent is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -299,7 +299,9 @@ pub(crate) fn reserve_topic(store: &Store, topic: &Topic) -> Result<Hold> {
     store.hold(HoldKind::Topic, topic.as_str().as_bytes()).ok_or_else(|| {
         Error::new(
             ErrorKind::Conflict,
-            format!("the topic \"{topic}\" is being delivered in this process already"),
+            format!(
+                "the topic \"{topic}\" is being delivered in this process already: wait for that relay"
+            ),
         )
     })
 }
@@ -423,8 +425,7 @@ fn state_of<O>(
 }
 
 fn id_of(key: &[u8]) -> Result<IntentId> {
-    intent_of_key(key)
-        .ok_or_else(|| Error::damaged(format!("{} names no intent", row_name(Table::Intents, key))))
+    intent_of_key(key).ok_or_else(|| misplaced(Table::Intents, key))
 }
 
 fn no_such(id: &IntentId) -> Error {

@@ -48,13 +48,13 @@ impl Labels {
     pub(super) fn check(&self) -> Result<()> {
         let all = || self.identifying.iter().chain(&self.beside);
         if all().any(|(name, _)| name.is_empty()) {
-            return Err(Error::invalid("a label without a name. Nothing was written"));
+            return Err(Error::invalid("a label without a name: give it one. Nothing was written"));
         }
-        if self.identifying.keys().any(|name| self.beside.contains_key(name)) {
-            return Err(Error::invalid(
-                "a label that is part of the id, and another of the same name that is not. Nothing \
-                 was written",
-            ));
+        if let Some(name) = self.identifying.keys().find(|name| self.beside.contains_key(*name)) {
+            return Err(Error::invalid(format!(
+                "there are two labels \"{name}\", one that is part of the id and one that is not: \
+                 rename one of them. Nothing was written"
+            )));
         }
         let is_long = |text: &String| text.len() > LABEL_BYTES_MAX;
         if all().count() > LABELS_MAX || all().any(|(name, value)| is_long(name) || is_long(value))
@@ -63,7 +63,7 @@ impl Labels {
                 ErrorKind::LimitExceeded,
                 format!(
                     "a checkpoint has at most {LABELS_MAX} labels, of at most {LABEL_BYTES_MAX} \
-                     bytes. Nothing was written"
+                     bytes: say less. Nothing was written"
                 ),
             ));
         }

@@ -16,7 +16,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::id::RunName;
 use crate::ledger::{RunRecord, TypeVersion, run_key};
 use crate::record::{Chunked, Payload};
-use crate::store::{Hold, HoldKind, Plan, Read, Store, Table, row_name};
+use crate::store::{Hold, HoldKind, Plan, Read, Store, Table, misplaced};
 
 /// The most runs of one commit.
 const SLICE_RUNS: u64 = 64;
@@ -220,5 +220,5 @@ fn slice(
 
 fn name_of(key: &[u8]) -> Result<RunName> {
     let name = std::str::from_utf8(key).ok().and_then(|name| RunName::new(name).ok());
-    name.ok_or_else(|| Error::damaged(format!("{} names nothing", row_name(Table::Runs, key))))
+    name.ok_or_else(|| misplaced(Table::Runs, key))
 }

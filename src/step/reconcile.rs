@@ -5,7 +5,7 @@ use crate::id::{IntentId, RunName};
 use crate::ledger::{
     AuditAction, AuditRecord, IntentRecord, audit_key, intent_key, intent_of_key, topic_prefix,
 };
-use crate::store::{META_UNRECONCILED, Plan, Read, Store, Table, Unreconciled, row_name};
+use crate::store::{META_UNRECONCILED, Plan, Read, Store, Table, Unreconciled, misplaced};
 
 impl Store {
     /// Says that somebody has found out what became of everything this store may have sent after the
@@ -83,6 +83,5 @@ pub(super) fn has_emitted_since(rows: &impl Read, run: &RunName, number: u64) ->
 }
 
 fn id_of(key: &[u8]) -> Result<IntentId> {
-    intent_of_key(key)
-        .ok_or_else(|| Error::damaged(format!("{} names no intent", row_name(Table::Intents, key))))
+    intent_of_key(key).ok_or_else(|| misplaced(Table::Intents, key))
 }

@@ -1,14 +1,14 @@
 //! What a crash left behind: nothing is done about it here, everything is said.
 
 use super::intents::effective;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::id::{IntentId, Scope};
 use crate::ledger::{
     IntentRecord, KeyEvent, KeyRecord, KeyState, OPEN_CLAIMS, OUTSTANDING, Stage, claim_of_key,
     intent_of_key, next_key_state,
 };
 use crate::seq::Epoch;
-use crate::store::{HoldKind, Read, Store, Table, Unreconciled, row_name};
+use crate::store::{HoldKind, Read, Store, Table, Unreconciled, misplaced};
 
 /// What is not settled in a store.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,7 +60,7 @@ impl Store {
         };
         for (key, row) in rows.scan(Table::Intents, OUTSTANDING, &[], usize::MAX)? {
             let record = rows.parse::<IntentRecord>(&key, &row)?;
-            let id = intent_of_key(&key).ok_or_else(|| unnamed(Table::Intents, &key))?;
+            let id = intent_of_key(&key).ok_or_else(|| misplaced(Table::Intents, &key))?;
             match effective(self, &id, &record)? {
                 Stage::InDoubt { .. } => found.intents_in_doubt.push(id),
                 Stage::Prepared => found.intents_prepared.push(id),
@@ -75,14 +75,11 @@ impl Store {
             let record = rows.parse::<KeyRecord>(&key, &row)?;
             let state = next_key_state(record.state, KeyEvent::Abandon);
             if let Ok(Some(KeyState::InDoubt { .. })) = state {
-                let (scope, key) = claim_of_key(&key).ok_or_else(|| unnamed(Table::Keys, &key))?;
+                let (scope, key) =
+                    claim_of_key(&key).ok_or_else(|| misplaced(Table::Keys, &key))?;
                 found.claims_in_doubt.push((scope, key.to_vec()));
             }
         }
         Ok(found)
     }
-}
-
-fn unnamed(table: Table, key: &[u8]) -> Error {
-    Error::damaged(format!("{} names nothing", row_name(table, key)))
 }

@@ -5,13 +5,13 @@ use std::fmt;
 
 use super::history::{Removal, history_of, newest, parsed, record_at, unless_damaged};
 use crate::clock::Timestamp;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::id::{CheckpointId, RunName};
 use crate::ledger::{
     CheckpointRecord, ChunkList, IntentRecord, Kept, OUTSTANDING, Place, checkpoint_key,
     checkpoints_of, intent_of_key,
 };
-use crate::store::{Plan, Read, Retention, Table, row_name};
+use crate::store::{Plan, Read, Retention, Table, misplaced};
 
 /// How many rows one commit changes to let checkpoints go, about: a step waits no longer than for
 /// these.
@@ -176,9 +176,7 @@ fn unsettled(rows: &impl Read, run: &RunName) -> Result<Vec<u64>> {
     let mut numbers = Vec::new();
     for (key, row) in rows.scan(Table::Intents, OUTSTANDING, &[], usize::MAX)? {
         if rows.parse::<IntentRecord>(&key, &row)?.run.as_ref() == Some(run) {
-            let intent = intent_of_key(&key).ok_or_else(|| {
-                Error::damaged(format!("{} names nothing", row_name(Table::Intents, &key)))
-            })?;
+            let intent = intent_of_key(&key).ok_or_else(|| misplaced(Table::Intents, &key))?;
             numbers.push(intent.sequence());
         }
     }

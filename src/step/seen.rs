@@ -26,7 +26,8 @@ pub(super) fn repeated<R: Serialize + DeserializeOwned>(
         }
         KeyState::Lost { quarantine } => Err(lost(row, *quarantine)),
         KeyState::InFlight | KeyState::InDoubt { .. } => Err(Error::damaged(format!(
-            "{} is {}, which the key of a step never is",
+            "{} is {}, which the key of a step never is. Nothing was written; close the store and run \
+             `verify` on it",
             row_name(Table::Keys, row),
             record.state.name()
         ))),
@@ -53,7 +54,8 @@ fn refuse_other_request(record: &KeyRecord, key: &Key, row: &[u8]) -> Result<()>
         return Err(Error::new(
             ErrorKind::Conflict,
             format!(
-                "{} was used for another request: its fingerprint differs. Nothing was written",
+                "{} was used for another request: its fingerprint differs. Give each request a key \
+                 of its own. Nothing was written",
                 row_name(Table::Keys, row)
             ),
         ));

@@ -89,7 +89,10 @@ pub(super) fn read(rows: &impl Read, row: Payload, run: &RunName) -> Result<Stor
         return Ok(Stored { row, large: None });
     }
     let list = list_of(&row).ok_or_else(|| {
-        Error::damaged(format!("the state of the run \"{run}\" has a list of chunks that is none"))
+        Error::damaged(format!(
+            "the state of the run \"{run}\" has a list of chunks that is none. Nothing was changed; \
+             close the store and run `repair` on it"
+        ))
     })?;
     let large = gather(rows, &list).map_err(|error| error.context(format!("the run \"{run}\"")))?;
     Ok(Stored { row, large: Some(Arc::new(large)) })

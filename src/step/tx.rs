@@ -191,7 +191,10 @@ pub(super) fn typed<T: Serialize + DeserializeOwned>(
         }
         Error::new(
             ErrorKind::SchemaMismatch,
-            format!("{} was written as another type: {error}. Nothing was changed", what()),
+            format!(
+                "{} was written as another type: {error}. Read it as that one; nothing was changed",
+                what()
+            ),
         )
         .with_source(error)
     })

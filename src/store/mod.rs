@@ -44,7 +44,7 @@ pub(crate) use inspect::Inspection;
 pub(crate) use integrity::Sum;
 pub(crate) use plan::Plan;
 pub(crate) use rebuild::{Highest, Rebuild, rebuild};
-pub(crate) use snapshot::{Read, Row, Snapshot, frame_of, list_of, row_name};
+pub(crate) use snapshot::{Read, Row, Snapshot, frame_of, list_of, misplaced, row_name};
 pub(crate) use tables::{META_HEAD, Record, Table};
 pub(crate) use unreconciled::{META_UNRECONCILED, Unreconciled};
 #[cfg(feature = "testing")]

@@ -115,6 +115,14 @@ pub(super) fn unreadable(table: Table, key: &[u8], why: &str) -> Error {
     ))
 }
 
+/// A row that cannot stand under its key.
+pub(crate) fn misplaced(table: Table, key: &[u8]) -> Error {
+    Error::damaged(format!(
+        "{} is not what its key says. Nothing was changed; close the store and run `repair` on it",
+        row_name(table, key)
+    ))
+}
+
 /// How a row is named in messages: as text, a dot for each byte that is none, long ones cut.
 pub(crate) fn row_name(table: Table, key: &[u8]) -> String {
     const SHOWN: usize = 96;

@@ -156,6 +156,31 @@ fn saving_the_same_again_is_the_same_checkpoint() {
     assert_eq!(kind(store.checkpoints().save("no run", &Labels::new())), ErrorKind::NotFound);
 }
 
+/// Against: a label that is dropped without a word because the run has just saved itself.
+#[test]
+fn a_state_that_is_there_already_is_found_under_a_new_label_too() {
+    let (_, store) = on_disk(&keep_all());
+    let mut run = store.run::<Counter>("run").unwrap();
+    run.autosave(Autosave::every_steps(1).labels(Labels::new().with("why", "regular")));
+    count(&mut run, 1).unwrap();
+    let checkpoints = store.checkpoints();
+    let upgrade = Labels::new().with("why", "before the upgrade");
+    let all = CheckpointFilter::new();
+    for _ in 0..2 {
+        let id = checkpoints.save("run", &upgrade).unwrap();
+        let found = checkpoints.list(&all.clone().label("why", "before the upgrade")).unwrap();
+        assert_eq!(found.checkpoints.len(), 1);
+        assert_eq!(found.checkpoints[0].id, id);
+        assert_eq!(
+            checkpoints.list(&all.clone().label("why", "regular")).unwrap().checkpoints[0].id,
+            id
+        );
+        checkpoints.save("run", &Labels::new()).unwrap();
+        assert_eq!(checkpoints.list(&all).unwrap().checkpoints.len(), 2, "it was saved once more");
+    }
+    assert_sound(&store);
+}
+
 #[test]
 fn labels_that_say_two_things_or_too_much_are_refused() {
     let (_, store) = on_disk(&Options::new());

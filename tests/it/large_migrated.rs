@@ -68,6 +68,18 @@ fn to_2(old: Blob) -> Blob2 {
     Blob2 { note: String::new(), words }
 }
 
+/// The next version of a [`Blob`], in another codec.
+#[derive(Default, Clone, PartialEq, Debug, Serialize, Deserialize)]
+struct Blob3 {
+    words: Vec<u64>,
+}
+
+impl Versioned for Blob3 {
+    const NAME: &'static str = "blob";
+    const VERSION: u32 = 3;
+    const CODEC: Codec = Codec::Json;
+}
+
 fn migrations() -> Migrations {
     Migrations::new().step(|old| Ok(to_2(old)))
 }
@@ -231,4 +243,35 @@ fn a_large_state_in_json_is_cut_and_saved_like_any_other() {
     assert!(store.checkpoints().load::<Loose>(&id).unwrap().words == words);
     let shown = store.inspect_run("run").unwrap().state_json.unwrap();
     assert!(serde_json::from_str::<Loose>(&shown).unwrap().words == words);
+}
+
+/// Against: a state that is undone, or cut, in the codec of the one before it.
+#[test]
+fn a_large_state_goes_over_to_another_codec_in_a_batch_or_stays_as_it_was() {
+    let (disk, store) = on_disk(&Options::new());
+    let words = words(&mut Rng::of(16, "words", 0), 150_000);
+    begin(&store, "run", &words);
+    let migrations = Migrations::new().step(|old: Blob| Ok(Blob3 { words: old.words }));
+    let mut run = store.run_with::<Blob3>("run", &migrations).unwrap();
+    let mut batch = |fails: bool| {
+        let items = (2..6u64).map(|n| (key_of(n), n, n));
+        run.batch(items, |tx, n| {
+            tx.state.words[0] = n;
+            if fails && n == 5 {
+                return Err(Error::abort("no"));
+            }
+            tx.checkpoint(Labels::new())
+        })
+        .map(|_| run.state().words.clone())
+        .map_err(|error| (error.kind(), run.state().words == words))
+    };
+    assert_eq!(batch(true), Err((ErrorKind::Aborted, true)));
+    assert_sound(&store);
+    let expected = [&[5], &words[1..]].concat();
+    assert!(batch(false).unwrap() == expected);
+    assert_sound(&store);
+    let reopened = Options::new().open_on(killed(&disk)).unwrap();
+    assert!(reopened.run::<Blob3>("run").unwrap().state().words == expected);
+    let id = reopened.checkpoints().latest("run").unwrap().unwrap().id;
+    assert!(reopened.checkpoints().load::<Blob3>(&id).unwrap().words == expected);
 }

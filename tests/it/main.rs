@@ -38,6 +38,7 @@ mod flips;
 mod forged;
 mod golden;
 mod large_migrated;
+mod large_model;
 mod large_state;
 mod migrate;
 mod model;

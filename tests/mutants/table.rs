@@ -624,7 +624,7 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         patches: &[Patch {
             file: "src/step/history.rs",
             is: "            refer(plan, large.chunks())?;\n",
-            becomes: "            let _ = chunks;\n",
+            becomes: "            let _ = large;\n",
         }],
         fate: FoundBy(&[
             T1,
@@ -680,7 +680,7 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         patches: &[Patch {
             file: "src/step/history.rs",
             is: "if content.id([bytes.as_slice()]) != record.id {",
-            becomes: "if content.id(&bytes) != record.id && false {",
+            becomes: "if content.id([bytes.as_slice()]) != record.id && false {",
         }],
         fate: FoundBy(&[Test(
             "checkpoints::a_damaged_checkpoint_is_told_and_never_loaded_and_stops_no_step",

@@ -255,7 +255,10 @@ impl RunFolder {
         if std::fs::symlink_metadata(&checkpoint).is_ok() {
             return Err(Error::new(
                 ErrorKind::Conflict,
-                format!("{} is there already, and is not written over", checkpoint.display()),
+                format!(
+                    "{} is there already, and is not written over: choose another folder",
+                    checkpoint.display()
+                ),
             ));
         }
         std::fs::create_dir_all(folder)

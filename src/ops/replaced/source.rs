@@ -40,7 +40,10 @@ impl Source {
         if bytes.len() as u64 > bytes_max {
             return Err(Error::new(
                 ErrorKind::LimitExceeded,
-                format!("{name} has more than {bytes_max} bytes: nothing of it was imported"),
+                format!(
+                    "{name} has more than {bytes_max} bytes, and no more are read: is it the right \
+                     file? Nothing of it was imported"
+                ),
             ));
         }
         Ok(Self { path: path.to_path_buf(), bytes })
