@@ -166,8 +166,9 @@ impl Cutter {
     /// the new one ends.
     fn follow(&mut self, id: ChunkId) {
         let Some(before) = &self.before else { return };
+        // Of a row of equal chunks, such as those of zeros, the first: the others follow it.
         let places = self.places.get_or_insert_with(|| {
-            before.chunks.iter().enumerate().map(|(nth, chunk)| (chunk.id, nth)).collect()
+            before.chunks.iter().enumerate().rev().map(|(nth, chunk)| (chunk.id, nth)).collect()
         });
         // A changed chunk mostly has the length of the one it replaces.
         self.next = places.get(&id).map_or(self.next, |nth| *nth) + 1;

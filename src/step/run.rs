@@ -42,6 +42,8 @@ pub struct Run<S> {
     renewed: Option<Renewed>,
     fell_back: Option<FellBack>,
     saves: Saves,
+    /// A step has failed, and the state from before it did not read back.
+    is_lost: bool,
     _hold: Hold,
 }
 
@@ -107,7 +109,18 @@ impl Store {
             self.commit(|plan| pick_up::<S>(plan, &name, on_damage, migrations))?;
         let saves = Saves::new(record.created);
         let store = self.clone();
-        Ok(Run { store, name, record, state, large, renewed, fell_back, saves, _hold: hold })
+        Ok(Run {
+            store,
+            name,
+            record,
+            state,
+            large,
+            renewed,
+            fell_back,
+            saves,
+            is_lost: false,
+            _hold: hold,
+        })
     }
 }
 
@@ -245,6 +258,16 @@ where
         plan: &mut Plan<'_>,
         steps: impl FnOnce(&mut Draft<S>, &mut Plan<'_>) -> Result<T>,
     ) -> Result<T> {
+        if self.is_lost {
+            return Err(Error::new(
+                ErrorKind::Poisoned,
+                format!(
+                    "a step of the run \"{}\" has failed, and its `Deserialize` has refused the state \
+                     from before it: drop this handle and open the run again. Nothing was written",
+                    self.name
+                ),
+            ));
+        }
         forget_expired(plan)?;
         let mut undo = Undo { run: self, armed: true };
         let run = &mut *undo.run;
@@ -386,9 +409,11 @@ impl<S: DeserializeOwned + Default> Drop for Undo<'_, S> {
             Some(renewed) => Cow::Borrowed(&renewed.state),
             None => state::whole(run.large.as_deref(), &run.record.state),
         };
-        // These bytes were decoded before: by opening the run, or by the guard on the first write.
-        if let Ok(state) = whole.value() {
-            run.state = state;
+        // These bytes were decoded before: by opening the run, or by the guard on the first write. Should
+        // the type read them otherwise now, no step goes on from what is no state of the run.
+        match whole.value() {
+            Ok(state) => run.state = state,
+            Err(_) => run.is_lost = true,
         }
     }
 }

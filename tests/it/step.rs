@@ -1,12 +1,15 @@
 //! The step: all of it or none of it, and once.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use milepost::{
     Done, Error, ErrorKind, IntentState, Key, Limits, Options, Position, Result, Run, Store,
+    Versioned,
 };
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::support::{
     Content, Counter, T0, clock, count, error, key_of, killed, kind, on_disk, open_bytes, rows_of,
@@ -139,6 +142,55 @@ fn a_closure_that_fails_or_panics_leaves_no_trace_and_the_run_goes_on() {
     assert_eq!(after.intents.len(), 3, "and no number of an intent was lost on the way");
     let numbers: Vec<_> = after.intents.keys().map(milepost::IntentId::sequence).collect();
     assert_eq!(numbers, [1, 2, 3]);
+}
+
+thread_local! {
+    static REFUSES: Cell<bool> = const { Cell::new(false) };
+}
+
+/// A state whose type reads it at one time, and at another does not.
+#[derive(Debug, Default, Serialize)]
+struct Moody {
+    sum: u64,
+}
+
+impl Versioned for Moody {
+    const NAME: &'static str = "moody";
+    const VERSION: u32 = 1;
+}
+
+impl<'de> Deserialize<'de> for Moody {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> std::result::Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(rename = "Moody")]
+        struct Plain {
+            sum: u64,
+        }
+        if REFUSES.get() {
+            return Err(D::Error::custom("not today"));
+        }
+        Plain::deserialize(from).map(|plain| Self { sum: plain.sum })
+    }
+}
+
+/// Against: a run that goes on from the default of its type, and saves that, because a step has failed
+/// and the state from before it could not be read.
+#[test]
+fn a_run_whose_state_does_not_come_back_after_a_failed_step_makes_no_other() {
+    let store = Store::in_memory().unwrap();
+    let mut run = store.run::<Moody>("run").unwrap();
+    let step = |run: &mut Run<Moody>, n: u64| run.step(key_of(n), n, |tx| Ok(tx.state.sum += n));
+    step(&mut run, 5).unwrap();
+    REFUSES.set(true);
+    assert_eq!(kind(run.step("no", 6, |_| Err::<(), _>(Error::abort("no")))), ErrorKind::Aborted);
+    REFUSES.set(false);
+    let refused = error(step(&mut run, 6));
+    assert_eq!(refused.kind(), ErrorKind::Poisoned);
+    assert!(refused.to_string().contains("open the run again"), "{refused}");
+    drop(run);
+    let mut run = store.run::<Moody>("run").unwrap();
+    step(&mut run, 6).unwrap();
+    assert_eq!(run.state().sum, 11);
 }
 
 /// Against: the same in a batch, where items before the failing one have been done already.

@@ -864,8 +864,8 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         bug: "an error shows the value that it is about",
         patches: &[Patch {
             file: "src/step/tx.rs",
-            is: "format!(\"{} was written as another type: {error}. Nothing was changed\", what()),",
-            becomes: "format!(\"{:?} {} {error}\", payload.bytes(), what()),",
+            is: "\"{} was written as another type: {error}. Read it as that one; nothing was changed\",\n                what()\n",
+            becomes: "\"{} is {}: {error}\", what(), String::from_utf8_lossy(payload.bytes())\n",
         }],
         fate: FoundBy(&[Test("security::no_handle_and_no_error_prints_a_payload")]),
     },
