@@ -11,6 +11,7 @@ pub mod mutation;
 pub mod pages;
 pub mod panics;
 pub mod questions;
+pub mod replaced;
 pub mod savepoint;
 pub mod script;
 pub mod types;

@@ -11,7 +11,8 @@ use crate::store::{Plan, Read, Table, list_of};
 /// commit.
 ///
 /// A damaged row of the index, or a damaged key, is passed over: it forgets nothing, which costs room
-/// and no answer. `verify` tells of it, and `repair` makes the index anew.
+/// and no answer. `verify` tells of it, and `repair` makes the index anew. A key that a newer program
+/// wrote, or under a higher limit, stays in the index, for whoever can read it.
 pub(super) fn forget_expired(plan: &mut Plan<'_>) -> Result<()> {
     let mut left = plan.forget_max();
     let mut from = Vec::new();
@@ -36,12 +37,10 @@ pub(super) fn forget_expired(plan: &mut Plan<'_>) -> Result<()> {
         };
         let mut rest = KeyList::default();
         for key in keys.flatten() {
-            if left == 0 {
+            if left == 0 || !is_seen_to(plan, &key)? {
                 rest.push(&key);
-            } else {
-                forget(plan, &key)?;
-                left -= 1;
             }
+            left = left.saturating_sub(1);
         }
         if rest.is_empty() {
             plan.forget(Table::Expiry, &row);
@@ -53,15 +52,19 @@ pub(super) fn forget_expired(plan: &mut Plan<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Removes a key, unless it was given a later deadline since, or is no longer settled.
-fn forget(plan: &mut Plan<'_>, key: &[u8]) -> Result<()> {
+/// Removes a key, unless it was given a later deadline since, or is no longer settled. `false` if that
+/// cannot be said here.
+fn is_seen_to(plan: &mut Plan<'_>, key: &[u8]) -> Result<bool> {
     let record = match plan.record::<KeyRecord>(key) {
-        Err(error) if matches!(error.kind(), ErrorKind::Damaged | ErrorKind::TooNew) => None,
+        Err(error) if matches!(error.kind(), ErrorKind::TooNew | ErrorKind::LimitExceeded) => {
+            return Ok(false);
+        }
+        Err(error) if error.kind() == ErrorKind::Damaged => None,
         record => record?,
     };
     let deadline = record.and_then(|record| record.deadline);
     if deadline.is_some_and(|deadline| deadline <= plan.believed()) {
         plan.forget(Table::Keys, key);
     }
-    Ok(())
+    Ok(true)
 }

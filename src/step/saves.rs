@@ -114,6 +114,7 @@ mod tests {
         assert!(!time.is_due(last, 10, at(160)));
         let both = time.or_every_steps(5);
         assert!(both.is_due(last, 15, at(100)) && both.is_due(last, 11, at(160)));
+        assert_eq!(both, Autosave::every_steps(5).or_every(60 * SECOND));
         assert!(Autosave::every_steps(0).is_due(last, 11, at(0)));
         assert!(!Autosave::every_steps(0).is_due(last, 10, at(0)));
     }

@@ -451,6 +451,42 @@ fn a_damaged_checkpoint_is_told_and_never_loaded_and_stops_no_step() {
     }
 }
 
+/// Against: a checkpoint of a newer program that is taken for none at all: what comes behind it is based
+/// on another one, or is saved too early, or its neighbours go.
+#[test]
+fn a_step_that_meets_a_checkpoint_of_a_newer_program_is_refused_and_leaves_no_trace() {
+    let (bytes, _, states) = forty();
+    let with_newer = |nth| {
+        let (key, row) = row_of(&bytes, nth);
+        let newer = reframed(3, &key, &row, |row| row[4] = 4);
+        open_bytes(&with_row(&bytes, "checkpoints", &key, Some(&newer))).unwrap()
+    };
+    let refused = |store: &Store, run: &mut Run<Blob>, asked: bool| {
+        let before = store.newest_commit().unwrap();
+        let done = run.step("new", 41, |tx| {
+            tx.state.words.clone_from(&states[5]);
+            if asked { tx.checkpoint(Labels::new()) } else { Ok(()) }
+        });
+        let refused = error(done);
+        assert_eq!(refused.kind(), ErrorKind::TooNew, "{refused}");
+        assert_eq!((store.newest_commit().unwrap(), run.steps()), (before, 40));
+        assert!(run.state().words == states[39]);
+    };
+    // The newest one: the new one may be based on it; and from it the steps are counted.
+    let store = with_newer(39);
+    let mut run = store.run::<Blob>("run").unwrap();
+    refused(&store, &mut run, true);
+    run.autosave(Autosave::every_steps(9));
+    refused(&store, &mut run, false);
+    // The oldest one: it is the first to go.
+    let store = with_newer(0);
+    let mut run = store.run::<Blob>("run").unwrap();
+    run.retention(Retention { keep_last: 5, keep_for: Duration::ZERO, keep_bytes: u64::MAX });
+    refused(&store, &mut run, true);
+    run.retention(Retention::keep_all());
+    run.step("new", 41, |tx| tx.checkpoint(Labels::new())).unwrap();
+}
+
 #[test]
 fn repair_keeps_the_checkpoints_that_are_sound_and_their_index() {
     let (bytes, ids, states) = forty();

@@ -9,7 +9,9 @@ use milepost::{
     Timestamp,
 };
 
-use crate::support::{Counter, T0, clock, days, killed, kind, on_disk, rows_of, second};
+use crate::support::{
+    Counter, T0, clock, days, killed, kind, on_disk, reframed, rows_of, second, with_row,
+};
 
 fn ms(by: u64) -> Duration {
     Duration::from_millis(by)
@@ -514,4 +516,90 @@ fn keys_are_forgotten_also_when_a_step_may_write_any_number_of_rows() {
     assert!(is_new(&mut run, ten_seconds("k")));
     clock.advance(second(60));
     assert!(is_new(&mut run, ten_seconds("k")));
+}
+
+/// The store with a row of `keys` changed, a minute later.
+fn with_key_changed(
+    change: impl FnOnce(&[u8], &mut Vec<u8>),
+) -> (Arc<MemoryDisk>, ManualClock, Store) {
+    let (disk, clock, options) = one_key_that_expires();
+    let bytes = disk.to_bytes();
+    let (key, mut row) = rows_of(&bytes, "keys").remove(0);
+    change(&key, &mut row);
+    clock.advance(second(60));
+    let disk = Arc::new(MemoryDisk::from_bytes(with_row(&bytes, "keys", &key, Some(&row))));
+    let store = options.open_on(disk.clone()).unwrap();
+    (disk, clock, store)
+}
+
+/// Against: one damaged key that stops every step of the store once it is due, or is forgotten and
+/// done again.
+#[test]
+fn a_key_that_cannot_be_read_when_it_is_due_stays_and_stops_no_step() {
+    type Change = fn(&[u8], &mut Vec<u8>);
+    let damaged: Change = |_, row| *row.last_mut().unwrap() ^= 1;
+    let newer: Change = |key, row| *row = reframed(5, key, row, |row| row[4] = 4);
+    for (change, wanted) in [(damaged, ErrorKind::Damaged), (newer, ErrorKind::TooNew)] {
+        let mut row = Vec::new();
+        let (disk, _, store) = with_key_changed(|key, bad| {
+            change(key, bad);
+            row.clone_from(bad);
+        });
+        let mut run = store.run::<Counter>("run").unwrap();
+        for n in 0..3 {
+            assert!(is_new(&mut run, format!("other {n}")));
+        }
+        assert!(rows_of(&disk.to_bytes(), "keys").iter().any(|(_, found)| *found == row));
+        assert_eq!(kind(run.step("k", 0, |_| Ok(0u64))), wanted);
+    }
+}
+
+/// Against: a limit that was lowered, and an old key over it that stops every step once it is due, or is
+/// never forgotten.
+#[test]
+fn a_key_that_is_over_the_limit_when_it_is_due_stops_no_step_and_goes_once_the_limit_is_raised() {
+    let clock = clock();
+    let options = Options::new().clock(clock.clone());
+    let (disk, store) = on_disk(&options);
+    let mut run = store.run::<Counter>("run").unwrap();
+    run.step(ten_seconds("k"), 0, |_| Ok(vec![7u8; 300_000])).unwrap();
+    drop((run, store));
+    clock.advance(second(60));
+    let low = options.clone().limits(Limits { value_bytes: 1_000, ..Limits::default() });
+    let store = low.open_on(disk.clone()).unwrap();
+    let mut run = store.run::<Counter>("run").unwrap();
+    assert!(is_new(&mut run, "other"));
+    assert_eq!(keys_on(&disk), 2);
+    drop((run, store));
+    let store = options.open_on(disk.clone()).unwrap();
+    assert!(is_new(&mut store.run::<Counter>("run").unwrap(), "and one"));
+    assert!(store.verify().unwrap().is_sound());
+    assert_eq!(keys_on(&disk), 2);
+}
+
+/// Against: a key of a newer program that is passed over when it is due, and is gone from the calendar
+/// when that program comes back: it never expires, and the store is called damaged.
+#[test]
+fn a_key_of_a_newer_program_is_forgotten_when_that_program_comes_back() {
+    let newer = |key: &[u8], row: &mut Vec<u8>| *row = reframed(5, key, row, |row| row[4] = 4);
+    let (disk, clock, store) = with_key_changed(newer);
+    let mut run = store.run::<Counter>("run").unwrap();
+    for n in 0..3 {
+        assert!(is_new(&mut run, ten_seconds(&format!("other {n}"))));
+    }
+    clock.advance(second(60));
+    // Those of its own it forgets all the same.
+    assert!(is_new(&mut run, "last"));
+    assert_eq!(keys_on(&disk), 2);
+    drop((run, store));
+    let bytes = disk.to_bytes();
+    let (key, row) =
+        rows_of(&bytes, "keys").into_iter().find(|(key, _)| key.ends_with(b"k")).unwrap();
+    let read = reframed(5, &key, &row, |row| row[4] = 0);
+    let disk = Arc::new(MemoryDisk::from_bytes(with_row(&bytes, "keys", &key, Some(&read))));
+    let store = Options::new().clock(clock).open_on(disk.clone()).unwrap();
+    let found = store.verify().unwrap();
+    assert!(found.indexes.is_empty(), "{found}");
+    assert!(is_new(&mut store.run::<Counter>("run").unwrap(), "and one"));
+    assert_eq!(keys_on(&disk), 2);
 }

@@ -5,13 +5,13 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use milepost::testing::SimDisk;
+use milepost::testing::{SimDisk, import_savepoint_bytes, savepoint_bytes};
 use milepost::{
-    AuditAction, Delivered, Delivery, Disk, ErrorKind, IntentId, IntentState, Limits, OnUnknown,
-    Options, Probe, Receiver, Relay, Result, Sent, SettledBy, Store,
+    AuditAction, Delivered, Delivery, Disk, ErrorKind, IntentId, IntentState, Labels, Limits,
+    OnUnknown, Options, Probe, Receiver, Relay, Result, SavepointOptions, Sent, SettledBy, Store,
 };
 
-use crate::support::{Counter, error, key_of, killed, kind, on_disk, open_bytes};
+use crate::support::{Counter, count, error, key_of, killed, kind, on_disk, open_bytes};
 
 /// A receiver that does what it is told, and notes what it was asked.
 #[derive(Default)]
@@ -213,6 +213,43 @@ fn an_effect_that_was_not_applied_is_sent_again_under_the_same_id() {
     assert_eq!(exchange.sent, [(external_id, 5, 2)]);
     let intent = store.intent::<u64, u64>(&id).unwrap().unwrap();
     assert_eq!((intent.attempts, intent.probed), (2, 1));
+}
+
+/// Against: a store that is set back while a probe is on its way, and sends what the answer sets free
+/// before anybody has found out what else was sent.
+#[test]
+fn an_answer_that_comes_when_the_store_was_set_back_is_kept_and_nothing_is_sent() {
+    /// Says that it was not done; meanwhile somebody puts an older state in the place of another run.
+    struct SettingBack(Store, Vec<u8>);
+    impl Receiver for SettingBack {
+        type Request = u64;
+        type Outcome = u64;
+
+        fn send(&mut self, _: &Delivery<u64>) -> Sent<u64> {
+            panic!("sent before anybody has reconciled")
+        }
+
+        fn probe(&mut self, _: &Delivery<u64>) -> Probe<u64> {
+            let done = import_savepoint_bytes(&self.0, &self.1, &SavepointOptions::new()).unwrap();
+            assert!(done.must_reconcile);
+            Probe::NotApplied
+        }
+    }
+    let other = Store::in_memory().unwrap();
+    count(&mut other.run::<Counter>("desk").unwrap(), 1).unwrap();
+    let saved = other.checkpoints().save("desk", &Labels::new()).unwrap();
+    let savepoint = savepoint_bytes(&other.checkpoints(), &saved, false).unwrap();
+
+    let (store, id, external_id) = crashed_in_the_call(5);
+    let mut receiver = SettingBack(store.clone(), savepoint);
+    let refused = error(Relay::new(&store, "orders").run_once(&mut receiver));
+    assert_eq!(refused.kind(), ErrorKind::InDoubt, "{refused}");
+    let intent = store.intent::<u64, u64>(&id).unwrap().unwrap();
+    assert_eq!((intent.state, intent.attempts, intent.probed), (IntentState::Prepared, 1, 1));
+    store.reconcile("anna: the desk has none of ours").unwrap();
+    let mut exchange = Exchange::default();
+    assert_eq!(deliver(&store, &mut exchange).confirmed, 1);
+    assert_eq!(exchange.sent, [(external_id, 5, 2)]);
 }
 
 /// Against: a policy that is not the one that was chosen.

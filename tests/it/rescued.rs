@@ -6,12 +6,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use milepost::{
-    Claimed, CommitSeq, ErrorKind, IntentId, Key, Options, RepairOptions, Resolution, Store,
-    Versioned, repair, verify,
+    Claimed, CommitSeq, ErrorKind, IntentId, Key, Labels, Options, RepairOptions, Resolution,
+    Store, Versioned, repair, verify,
 };
 use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 
+use crate::large_state::{Blob, leave, words};
 use crate::support::{
     Counter, T0, clock, count, error, killed, kind, on_disk, reframed, rows_of, second, with_row,
 };
@@ -297,6 +298,33 @@ fn a_key_that_is_restored_from_quarantine_expires_like_any_other() {
     clock.advance(second(3_602));
     count(&mut run, 2).unwrap();
     assert!(run.step(key(), 3, |_| Ok(1u64)).unwrap().is_fresh(), "it never expires");
+}
+
+/// Against: a run that goes back where it stood and is not counted among those who refer to its chunks:
+/// they go with the next one who lets go of them, and the run with them.
+#[test]
+fn a_run_that_is_restored_from_quarantine_refers_to_its_chunks_again() {
+    let (disk, store) = on_disk(&Options::new());
+    let mut run = store.run::<Blob>("run").unwrap();
+    let words = words(&mut milepost::testing::Rng::of(1, "words", 0), 200_000);
+    leave(&mut run, 1, &words);
+    let saved = store.checkpoints().save("run", &Labels::new()).unwrap();
+    drop((run, store));
+    let (_, good) = rows_of(&disk.to_bytes(), "runs").remove(0);
+    let (_folder, path) = on_file(&disk.to_bytes());
+    damage(&path, "runs", |_| true);
+    repair(&path, &RepairOptions::new()).unwrap();
+    mend_in_quarantine(&path, &good);
+    let store = Store::open(&path).unwrap();
+    store.quarantine().restore(store.quarantine().list().unwrap()[0].number).unwrap();
+    let found = store.verify().unwrap();
+    assert!(found.indexes.is_empty(), "{found}");
+    store.checkpoints().delete(&saved).unwrap();
+    let mut run = store.run::<Blob>("run").unwrap();
+    assert!(run.state().words == words);
+    leave(&mut run, 2, &[]);
+    drop((run, store));
+    assert_eq!(rows_of(&fs::read(&path).unwrap(), "contents"), [], "a chunk was left behind");
 }
 
 /// Against: a stand-in in the way of the very record it stands in for.

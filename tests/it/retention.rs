@@ -190,6 +190,29 @@ fn a_plan_says_what_goes_and_changes_nothing_until_it_is_applied() {
     assert_eq!(store.checkpoints().apply(&planned).unwrap().checkpoints, 0);
 }
 
+/// Against: a plan of before, by which the last state before an effect in doubt goes.
+#[test]
+fn what_was_planned_to_go_stays_if_it_has_become_the_last_one_before_an_effect_in_doubt() {
+    let clock = clock();
+    let (_, store) = on_disk(&Options::new().retention(Retention::keep_all()).clock(clock.clone()));
+    let mut run = store.run::<Counter>("run").unwrap();
+    let mut saved = Vec::new();
+    for n in 1..=3 {
+        clock.advance(second(1));
+        saved.push(save(&store, &mut run, n));
+    }
+    clock.advance(second(1));
+    let planned = store.checkpoints().plan("run", keep_last(1)).unwrap();
+    assert_eq!(planned.going, saved[..2]);
+    run.step("order", 4, |tx| tx.emit("orders", &7u64)).unwrap();
+    Relay::new(&store, "orders").run_once(&mut Silent).unwrap();
+    saved.push(save(&store, &mut run, 5));
+    store.checkpoints().delete(&saved[2]).unwrap();
+    assert_eq!(store.checkpoints().apply(&planned).unwrap().checkpoints, 1);
+    assert_eq!(ids(&store), [saved[3], saved[1]]);
+    assert_sound(&store);
+}
+
 /// Against: figures that nobody has added up.
 #[test]
 fn what_a_plan_says_in_bytes_is_what_comes_free() {
