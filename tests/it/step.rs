@@ -179,7 +179,12 @@ impl<'de> Deserialize<'de> for Moody {
 fn a_run_whose_state_does_not_come_back_after_a_failed_step_makes_no_other() {
     let store = Store::in_memory().unwrap();
     let mut run = store.run::<Moody>("run").unwrap();
-    let step = |run: &mut Run<Moody>, n: u64| run.step(key_of(n), n, |tx| Ok(tx.state.sum += n));
+    let step = |run: &mut Run<Moody>, n: u64| {
+        run.step(key_of(n), n, |tx| {
+            tx.state.sum += n;
+            Ok(tx.state.sum)
+        })
+    };
     step(&mut run, 5).unwrap();
     REFUSES.set(true);
     assert_eq!(kind(run.step("no", 6, |_| Err::<(), _>(Error::abort("no")))), ErrorKind::Aborted);
