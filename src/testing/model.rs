@@ -131,19 +131,25 @@ impl Tape {
         self.sum = self.sum.wrapping_mul(31).wrapping_add(step.key);
         self.last = step.key;
         if let Some(len) = step.weight {
-            self.weight = (0..len).map(|at| weight_at(step.key, at)).collect();
+            self.weight = weight_of(step.key, len);
         }
         self.sum
     }
 }
 
-/// One letter of the weight: no pattern that could be compressed, and every 4 KiB from one of 1,021
-/// pieces, so that other steps have pieces in common, in other places.
-fn weight_at(key: u64, at: u32) -> char {
-    let piece = key.wrapping_add(u64::from(at >> 12).wrapping_mul(7)) % 1_021;
-    let mixed = ((piece << 12) | u64::from(at & 0xfff)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-    let letter = (mixed ^ (mixed >> 29)).wrapping_mul(0xBF58_476D_1CE4_E5B9) >> 40;
-    char::from(b'a' + u8::try_from(letter % 26).unwrap_or(0))
+/// So many letters: no pattern that could be compressed, and every 4 KiB from one of 1,021 pieces, so that
+/// other steps have pieces in common, in other places.
+fn weight_of(key: u64, len: u32) -> String {
+    let words = (0..len.div_ceil(8)).flat_map(|word| {
+        let piece = key.wrapping_add(u64::from(word >> 9).wrapping_mul(7)) % 1_021;
+        let mixed = ((piece << 9) | u64::from(word & 0x1ff)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        let mixed = (mixed ^ (mixed >> 29)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        // Of 32 letters, from '@' on.
+        ((mixed ^ (mixed >> 32)) & 0x1f1f_1f1f_1f1f_1f1f | 0x4040_4040_4040_4040).to_le_bytes()
+    });
+    let mut letters = String::from_utf8(words.collect()).unwrap_or_default();
+    letters.truncate(usize::try_from(len).unwrap_or(usize::MAX));
+    letters
 }
 
 /// One thing that is done to a store. Each is one commit, except where it says otherwise.
