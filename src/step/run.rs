@@ -198,7 +198,9 @@ where
     /// request; `BeyondHorizon` if it may have been seen and forgotten; `Invalid` if the position would go back or a value cannot be stored;
     /// `Aborted` too if [`Versioned::validate`] refuses the new state; `LimitExceeded`; `Damaged` if a record it needs is; `SchemaMismatch` if the stored outcome is
     /// not an `R`. In all these cases nothing was written, and the state is as before. After
-    /// `Uncertain`, `NoSpace`, `Io` or `Fenced` the handle is `Poisoned`: reopen the store.
+    /// `Uncertain`, `NoSpace`, `Io` or `Fenced` the handle is `Poisoned`: reopen the store. Should the
+    /// type's own `Deserialize` refuse the state from before a failed step, this run is `Poisoned`: open
+    /// it again.
     pub fn step<R: Serialize + DeserializeOwned>(
         &mut self,
         key: impl Into<Key>,
