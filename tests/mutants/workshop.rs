@@ -55,7 +55,7 @@ impl Workshop {
         for name in ["Cargo.toml", "Cargo.lock"] {
             fs::copy(root.join(name), folder.path().join(name)).unwrap();
         }
-        for name in ["src", "tests"] {
+        for name in ["src", "tests", "examples"] {
             copy_folder(&root.join(name), &folder.path().join(name));
         }
         // Cargo wants to see every target that is named, also those that nobody builds.
