@@ -4,7 +4,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
 use crate::id::IntentId;
-use crate::record::{DecodeError, decode};
 use crate::seq::Epoch;
 use crate::store::{Record, Table};
 
@@ -47,27 +46,8 @@ pub(crate) struct AuditRecord {
     pub(crate) epoch: Epoch,
 }
 
-/// The first layout was of intents alone.
-#[derive(Deserialize)]
-struct FirstLayout {
-    intent: IntentId,
-    action: AuditAction,
-    note: String,
-    at: Timestamp,
-    epoch: Epoch,
-}
-
 impl Record for AuditRecord {
     const TABLE: Table = Table::Audit;
-    const VERSION: u32 = 2;
-
-    fn of_layout(version: u32, payload: &[u8]) -> Result<Self, DecodeError> {
-        if version >= Self::VERSION {
-            return decode(payload);
-        }
-        let FirstLayout { intent, action, note, at, epoch } = decode(payload)?;
-        Ok(Self { intent: Some(intent), action, note, at, epoch })
-    }
 }
 
 pub(crate) fn audit_key(number: u64) -> Vec<u8> {

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
-use crate::record::{Codec, DecodeError, Shape, Untraceable, decode};
+use crate::record::{Codec, Shape, Untraceable};
 use crate::store::{Record, Table};
 
 /// A type that is stored under a name and a version.
@@ -94,14 +94,14 @@ pub(crate) struct SchemaRecord {
 /// What a version of a type looks like in bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Form {
-    /// Not known: it was written before shapes were kept, and not used since.
-    Unknown,
     Shape {
         fingerprint: [u8; 32],
         shape: Shape,
     },
     /// The bytes say it themselves.
     Json,
+    /// Not known: the record was damaged, and this one keeps its number.
+    Lost,
 }
 
 /// A type of this program: what it is stored under, and what it looks like.
@@ -153,7 +153,7 @@ impl Form {
     /// What is not as it was, in words.
     fn differences(&self, now: &Self) -> Vec<String> {
         match (self, now) {
-            (Self::Unknown, _) | (_, Self::Unknown) | (Self::Json, Self::Json) => Vec::new(),
+            (Self::Lost, _) | (_, Self::Lost) | (Self::Json, Self::Json) => Vec::new(),
             (
                 Self::Shape { fingerprint: old, shape: was },
                 Self::Shape { fingerprint: new, shape: is },
@@ -177,31 +177,14 @@ fn untraceable(error: Untraceable) -> Error {
     ))
 }
 
-/// The first layout had no form.
-#[derive(Deserialize)]
-struct FirstLayout {
-    name: String,
-    version: u32,
-    first_seen: Timestamp,
-}
-
 impl Record for SchemaRecord {
     const TABLE: Table = Table::Schemas;
-    const VERSION: u32 = 2;
-
-    fn of_layout(version: u32, payload: &[u8]) -> Result<Self, DecodeError> {
-        if version >= Self::VERSION {
-            return decode(payload);
-        }
-        let FirstLayout { name, version, first_seen } = decode(payload)?;
-        Ok(Self { name, version, first_seen, form: Form::Unknown })
-    }
 }
 
 impl SchemaRecord {
     /// What stands in for one that was damaged, so that its number is not given to another type.
     pub(crate) fn lost(now: Timestamp) -> Self {
-        Self { name: String::new(), version: 0, first_seen: now, form: Form::Unknown }
+        Self { name: String::new(), version: 0, first_seen: now, form: Form::Lost }
     }
 
     pub(crate) fn is_lost(&self) -> bool {

@@ -64,8 +64,7 @@ impl Checkpoints {
     ///
     /// # Errors
     /// Those of [`export`](Checkpoints::export); `Invalid` for a state that JSON cannot say (`None` and
-    /// `Some(None)` are one word in it), or whose shape is not known because nobody has opened the run
-    /// since before the store kept shapes.
+    /// `Some(None)` are one word in it).
     pub fn export_json(&self, id: &CheckpointId, path: impl AsRef<Path>) -> Result<()> {
         self.export_as(id, path.as_ref(), Wording::Json, &mut |_| Ok(()))
     }

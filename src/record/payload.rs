@@ -97,19 +97,18 @@ impl Payload {
         }
     }
 
-    /// The value as JSON, `None` if that takes a shape and there is none.
+    /// The value as JSON, read through its shape unless it is JSON itself.
     pub(crate) fn to_json(
         &self,
         shape: Option<&Shape>,
         maps: Maps,
         out_max: usize,
-    ) -> Result<Option<String>, ViewError> {
+    ) -> Result<String, ViewError> {
         match (self.codec, shape) {
             (CODEC_JSON, _) => String::from_utf8(self.bytes.0.clone())
-                .map(Some)
                 .map_err(|_| ViewError::Unfit("JSON is text, and this is none")),
-            (CODEC_BINCODE, Some(shape)) => shape.to_json(&self.bytes.0, maps, out_max).map(Some),
-            _ => Ok(None),
+            (CODEC_BINCODE, Some(shape)) => shape.to_json(&self.bytes.0, maps, out_max),
+            _ => Err(ViewError::Unfit("it is not in the codec that its schema says")),
         }
     }
 

@@ -151,7 +151,7 @@ impl Checkpoints {
     /// # Errors
     /// `NotFound`; `Damaged` if it is not what was saved; `LimitExceeded` for a state that is too
     /// deep, or too long as JSON; `Poisoned`.
-    pub fn state_json(&self, id: &CheckpointId) -> Result<Option<String>> {
+    pub fn state_json(&self, id: &CheckpointId) -> Result<String> {
         let (_, schema, state) = opened(&*self.store.read()?, id)?;
         shown(&state, &schema, Maps::Pairs, &|| format!("the state of the checkpoint {id}"))
     }
@@ -160,9 +160,8 @@ impl Checkpoints {
     /// types and versions they are. Both are proven by their ids.
     ///
     /// # Errors
-    /// `NotFound`; `Damaged` if one is not what was saved; `SchemaMismatch` if one was written before
-    /// the store kept shapes; `LimitExceeded` for a state that is too deep, or too long as JSON;
-    /// `Poisoned`.
+    /// `NotFound`; `Damaged` if one is not what was saved; `LimitExceeded` for a state that is too
+    /// deep, or too long as JSON; `Poisoned`.
     pub fn diff(&self, before: &CheckpointId, after: &CheckpointId) -> Result<CheckpointDiff> {
         let rows = self.store.read()?;
         diff_of(opened(&*rows, before)?, opened(&*rows, after)?)

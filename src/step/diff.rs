@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::inspect::shown;
 use super::listing::Checkpoint;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::ledger::SchemaRecord;
 use crate::record::{Maps, Payload, changes};
 
@@ -48,14 +48,7 @@ pub(super) type Opened = (Checkpoint, SchemaRecord, Payload);
 pub(super) fn diff_of(before: Opened, after: Opened) -> Result<CheckpointDiff> {
     let [was, is] = [&before, &after].map(|(checkpoint, schema, state)| {
         let what = || format!("the state of the checkpoint {}", checkpoint.id);
-        shown(state, schema, Maps::Objects, &what)?.ok_or_else(|| {
-            let why = format!(
-                "{} cannot be compared by field: it was written before the store kept shapes. Open a \
-                 run of its type once with the program that knows it",
-                what()
-            );
-            Error::new(ErrorKind::SchemaMismatch, why)
-        })
+        shown(state, schema, Maps::Objects, &what)
     });
     let changes = changes(&was?, &is?).map_err(|error| {
         Error::damaged(

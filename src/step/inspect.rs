@@ -35,10 +35,8 @@ pub struct RunView {
     pub changed: Timestamp,
     /// The state, as `serde_json` would write it. Whole numbers are exact whatever their width:
     /// read them with something that keeps 64 bits. Numbers that JSON does not have are `"NaN"`,
-    /// `"Infinity"` and `"-Infinity"`; a map whose keys are not strings is a list of pairs. `None`
-    /// if the state was written before the store kept shapes, and no program that knows its type
-    /// has opened the run since.
-    pub state_json: Option<String>,
+    /// `"Infinity"` and `"-Infinity"`; a map whose keys are not strings is a list of pairs.
+    pub state_json: String,
 }
 
 impl Store {
@@ -61,8 +59,8 @@ impl Store {
     /// let view = store.inspect_run("spy-daily")?;
     /// assert_eq!((view.schema.as_str(), view.version), ("momentum", 1));
     /// assert_eq!(
-    ///     view.state_json.as_deref(),
-    ///     Some(r#"{"last_close":59810,"orders":[["buy",0.5]]}"#)
+    ///     view.state_json,
+    ///     r#"{"last_close":59810,"orders":[["buy",0.5]]}"#
     /// );
     /// # Ok::<(), milepost::Error>(())
     /// ```
@@ -94,7 +92,7 @@ impl Store {
     }
 }
 
-/// A state as JSON, `None` if that takes its shape and there is none.
+/// A state as JSON.
 ///
 /// # Errors
 /// `Damaged` if it does not fit its shape; `LimitExceeded` if it is too deep, or too long as JSON.
@@ -103,7 +101,7 @@ pub(super) fn shown(
     schema: &SchemaRecord,
     maps: Maps,
     what: &dyn Fn() -> String,
-) -> Result<Option<String>> {
+) -> Result<String> {
     state.to_json(schema.form.shape(), maps, JSON_BYTES_MAX).map_err(|error| {
         let kind = if error.is_limit() { ErrorKind::LimitExceeded } else { ErrorKind::Damaged };
         Error::new(kind, format!("{} cannot be shown: {error}", what()))

@@ -89,7 +89,7 @@ impl Savepoint {
         let damaged = |what: &str| Err(Error::damaged(format!("{what}. Nothing was changed")));
         let is_known = match (&about.form, about.codec) {
             (Form::Json, codec) => codec == CODEC_JSON,
-            (Form::Unknown, codec) => codec == CODEC_BINCODE,
+            (Form::Lost, _) => false,
             (Form::Shape { fingerprint, shape }, codec) => {
                 codec == CODEC_BINCODE && shape.is_whole() && *fingerprint == shape.fingerprint()
             }

@@ -76,8 +76,7 @@ pub(super) fn schema_of(rows: &impl Read, id: u32) -> Result<SchemaRecord> {
     Ok(schema)
 }
 
-/// The number of a schema, new if this type and version are. One that was written before shapes were
-/// kept gets its shape.
+/// The number of a schema, new if this type and version are.
 pub(super) fn schema_for(plan: &mut Plan<'_>, of: &TypeVersion) -> Result<u32> {
     schema_of_form(plan, (of.name, of.version), of.form()?)
 }
@@ -97,9 +96,6 @@ pub(super) fn schema_of_form(
         let schema = plan.parse::<SchemaRecord>(&key, &row)?;
         if (schema.name.as_str(), schema.version) == (name, version) {
             check_form(&format!("`{name}` version {version}"), &schema.form, &form)?;
-            if schema.form == Form::Unknown {
-                plan.put(&key, &SchemaRecord { form, ..schema })?;
-            }
             return Ok(u32::from_be_bytes(id));
         }
         let behind = u32::from_be_bytes(id).checked_add(1);

@@ -62,29 +62,13 @@ impl Engine {
 
     /// [`commit`](Engine::commit) for a caller to whom it is all the same whether a commit that
     /// failed is on disk.
-    pub(super) fn try_commit(&mut self, rows: &Overlay, head: Head) -> Result<()> {
-        self.commit_with(rows, head, |_| Ok(()))
-    }
-
-    /// [`try_commit`](Engine::try_commit) that also makes the tables that the store's format has
-    /// not.
-    pub(super) fn try_upgrade(&mut self, rows: &Overlay, head: Head) -> Result<()> {
-        self.commit_with(rows, head, create_tables)
-    }
-
-    fn commit_with(
-        &mut self,
-        rows: &Overlay,
-        mut head: Head,
-        first: impl Fn(&WriteTransaction) -> Result<()>,
-    ) -> Result<()> {
+    pub(super) fn try_commit(&mut self, rows: &Overlay, mut head: Head) -> Result<()> {
         if let Some(anchor) = &self.anchor {
             anchor.check()?;
         }
         shielded("commit", || {
             let mut txn = self.db.begin_write().map_err(storage_error)?;
             self.set_mode(&mut txn);
-            first(&txn)?;
             for table in Table::ALL {
                 apply(&txn, table, rows, &mut head)?;
             }

@@ -15,9 +15,8 @@ pub(super) const META_IDENTITY: &[u8] = b"identity";
 /// The keys of all [`Unclean`] rows begin so.
 pub(crate) const META_UNCLEAN: &[u8] = b"unclean/";
 
-/// The version of the layout on disk that this program writes. An older store is brought to it by
-/// the first commit of its opening: format 2 has the tables `checkpoints` and `contents`.
-pub(super) const FORMAT: u32 = 2;
+/// The version of the layout on disk that this program reads and writes.
+pub(super) const FORMAT: u32 = 1;
 
 /// Written once, when the store is created.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -220,15 +219,9 @@ mod tests {
         head.set_sum(Table::Keys, sum);
         let hash = |head: &Head| blake3::hash(&crate::record::encode(head).unwrap()).to_hex();
         assert_eq!(hash(&head).as_str(), GOLDEN_HEAD);
-        // As it was before there were checkpoints.
-        let is_first = |id: u8| Table::from_id(id).is_some_and(|table| table.since() == 1);
-        head.sums.retain(|(id, _)| is_first(*id));
-        assert_eq!(hash(&head).as_str(), GOLDEN_HEAD_OF_FORMAT_1);
     }
 
     const GOLDEN_HEAD: &str = "5aa9311a7a8354c52288fd91658826ca2ca1d9898c23a90ee9fac3face98325a";
-    const GOLDEN_HEAD_OF_FORMAT_1: &str =
-        "640df81fe81594bb378d7efa4bd2b6305437bd9bc434ab9253ff9b81dff88b9a";
 
     #[test]
     fn a_clock_that_goes_back_moves_nothing_back() {

@@ -139,9 +139,6 @@ impl Inspection {
     /// Damage inside a table is gone around from the other end.
     pub(crate) fn walk(&self, table: Table, mut each: impl FnMut(&[u8], &[u8])) -> Option<String> {
         let rows = self.rows.as_ref()?;
-        if self.identity.as_ref().is_some_and(|identity| identity.format < table.since()) {
-            return None;
-        }
         let mut last = None;
         let forward = rows.walk(table, &[], &[], |key, value| {
             each(key, value);

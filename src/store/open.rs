@@ -231,8 +231,7 @@ impl Options {
         Ok(Store::new(committer, medium, clean, created))
     }
 
-    /// The first commit of this holder. Everything older is now of an earlier epoch. A store of an
-    /// older format is brought to this program's in the same commit.
+    /// The first commit of this holder. Everything older is now of an earlier epoch.
     fn raise_epoch(
         &self,
         engine: &mut Engine,
@@ -240,10 +239,6 @@ impl Options {
         newer: Option<&Note>,
     ) -> Result<()> {
         let mut rows = Overlay::default();
-        let is_older = identity.format < FORMAT;
-        if is_older {
-            put(&mut rows, META_IDENTITY, &Identity { format: FORMAT, ..identity.clone() })?;
-        }
         let mut head = engine.head.clone();
         if !head.clean {
             // A commit that was under way had the next number: leave that number unused.
@@ -278,9 +273,9 @@ impl Options {
         head.clean = false;
         head.clock = head.clock.at_open(self.clock.now());
         // Nobody was told anything by this opening: whether its mark is on disk is all the same.
-        let committed =
-            if is_older { engine.try_upgrade(&rows, head) } else { engine.try_commit(&rows, head) };
-        committed.map_err(|error| error.context("the store could not be opened for writing"))
+        engine
+            .try_commit(&rows, head)
+            .map_err(|error| error.context("the store could not be opened for writing"))
     }
 }
 

@@ -7,7 +7,9 @@ use redb::{ReadOnlyTable, ReadTransaction, ReadableDatabase, ReadableTable};
 use super::fault::{shielded, storage_error};
 use super::tables::{Record, Table};
 use crate::error::{Error, ErrorKind, Result};
-use crate::record::{CODEC_BINCODE, FrameError, Header, PAYLOAD_BYTES_MAX, open_frame, unpack};
+use crate::record::{
+    CODEC_BINCODE, FrameError, Header, PAYLOAD_BYTES_MAX, decode, open_frame, unpack,
+};
 
 /// A row as it stands: key and framed value.
 pub(crate) type Row = (Vec<u8>, Vec<u8>);
@@ -37,18 +39,14 @@ pub(crate) trait Read {
 
     /// The record in the bytes of a row.
     fn parse<T: Record>(&self, key: &[u8], bytes: &[u8]) -> Result<T> {
-        let (layout, payload) = own_payload::<T>(key, bytes, own_record_limit(self.value_limit()))?;
-        T::of_layout(layout, payload)
+        let payload = own_payload::<T>(key, bytes, own_record_limit(self.value_limit()))?;
+        decode(payload)
             .map_err(|error| unreadable(T::TABLE, key, &error.to_string()).with_source(error))
     }
 }
 
 /// The payload of a record of our own, in a layout and a codec that this program knows.
-fn own_payload<'a, T: Record>(
-    key: &[u8],
-    bytes: &'a [u8],
-    limit: usize,
-) -> Result<(u32, &'a [u8])> {
+fn own_payload<'a, T: Record>(key: &[u8], bytes: &'a [u8], limit: usize) -> Result<&'a [u8]> {
     let (header, payload) = frame_of(T::TABLE, key, bytes, limit)?;
     if header.schema_version > T::VERSION || header.codec != CODEC_BINCODE {
         let why = format!(
@@ -59,7 +57,7 @@ fn own_payload<'a, T: Record>(
         );
         return Err(too_new(T::TABLE, key, &why));
     }
-    Ok((header.schema_version, payload))
+    Ok(payload)
 }
 
 /// The keys of a list, with a `None` at its end if it is cut short. A list is as long as a group makes
@@ -68,7 +66,7 @@ pub(crate) fn list_of<'b, T: Record>(
     row: &[u8],
     bytes: &'b [u8],
 ) -> Result<impl Iterator<Item = Option<Vec<u8>>> + use<'b, T>> {
-    own_payload::<T>(row, bytes, PAYLOAD_BYTES_MAX).map(|(_, payload)| unpack(payload))
+    own_payload::<T>(row, bytes, PAYLOAD_BYTES_MAX).map(unpack)
 }
 
 /// A record of our own carries up to two of the user's values, an order and its answer, and a little of

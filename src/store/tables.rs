@@ -4,8 +4,6 @@ use redb::TableDefinition;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::record::{DecodeError, decode};
-
 /// One table of the file. The number is part of every row's checksum and never changes; 8 and 9 are
 /// kept for tasks and breakers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -80,14 +78,6 @@ impl Table {
         }
     }
 
-    /// The first format that has it: a store of an older one is given it when it is opened.
-    pub(crate) const fn since(self) -> u32 {
-        match self {
-            Self::Checkpoints | Self::Contents => 2,
-            _ => 1,
-        }
-    }
-
     pub(crate) fn from_id(id: u8) -> Option<Self> {
         Self::ALL.into_iter().find(|table| table.id() == id)
     }
@@ -102,11 +92,6 @@ impl Table {
 pub(crate) trait Record: Serialize + DeserializeOwned {
     const TABLE: Table;
     const VERSION: u32 = 1;
-
-    /// Reads a layout of it: the newest, or an older one.
-    fn of_layout(_version: u32, payload: &[u8]) -> Result<Self, DecodeError> {
-        decode(payload)
-    }
 }
 
 #[cfg(test)]

@@ -113,7 +113,7 @@ fn two_versions_and_codecs_of_a_type_can_be_compared() {
             line("orders", "[]", "-"),
         ]
     );
-    let json = store.checkpoints().state_json(&a).unwrap().unwrap();
+    let json = store.checkpoints().state_json(&a).unwrap();
     assert_eq!(json, r#"{"cash":5,"orders":[],"by_number":[],"limits":{}}"#);
     let none = "0".repeat(64).parse::<CheckpointId>();
     assert_eq!(kind(store.checkpoints().diff(&a, &none.unwrap())), ErrorKind::NotFound);

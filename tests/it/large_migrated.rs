@@ -171,7 +171,7 @@ fn all_runs_with_large_states_are_migrated_at_once_and_can_be_looked_at() {
     for (name, state) in [("one", &one), ("same", &one), ("small", &small)] {
         let view = store.inspect_run(name).unwrap();
         assert_eq!((view.version, view.steps), (2, 1));
-        let shown: Blob2 = serde_json::from_str(&view.state_json.unwrap()).unwrap();
+        let shown: Blob2 = serde_json::from_str(&view.state_json).unwrap();
         assert!(shown == *state);
         assert!(store.run::<Blob2>(name).unwrap().state() == state);
     }
@@ -241,7 +241,7 @@ fn a_large_state_in_json_is_cut_and_saved_like_any_other() {
     assert!(store.run::<Loose>("run").unwrap().state().words == words);
     let id = store.checkpoints().latest("run").unwrap().unwrap().id;
     assert!(store.checkpoints().load::<Loose>(&id).unwrap().words == words);
-    let shown = store.inspect_run("run").unwrap().state_json.unwrap();
+    let shown = store.inspect_run("run").unwrap().state_json;
     assert!(serde_json::from_str::<Loose>(&shown).unwrap().words == words);
 }
 

@@ -277,38 +277,3 @@ fn a_count_that_does_not_agree_with_those_who_refer_is_found() {
     let found = open_bytes(&bad).unwrap().verify().unwrap();
     assert!(found.indexes.iter().any(|fault| fault.contains("referrers")), "{found}");
 }
-
-#[test]
-fn a_store_of_the_first_format_is_given_the_tables_and_goes_on() {
-    let golden = std::fs::read(concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/tests/golden/stores/format-1-closed.store"
-    ));
-    let bytes = crate::golden::expand(&golden.unwrap());
-    let disk = Arc::new(MemoryDisk::from_bytes(bytes));
-    let store = Options::new().open_on(disk.clone()).unwrap();
-    assert_sound(&store);
-    let words = words(&mut Rng::of(9, "words", 0), 200_000);
-    let mut run = store.run::<Blob>("a run of today").unwrap();
-    leave(&mut run, 1, &words);
-    store.checkpoints().save("a run of today", &Labels::new()).unwrap();
-    drop((run, store));
-    let store = Options::new().open_on(disk).unwrap();
-    assert!(store.run::<Blob>("a run of today").unwrap().state().words == words);
-    assert_sound(&store);
-}
-
-#[test]
-fn a_store_of_the_first_format_is_verified_as_it_is() {
-    let golden = std::fs::read(concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/tests/golden/stores/format-1-closed.store"
-    ));
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("old.mp");
-    let bytes = crate::golden::expand(&golden.unwrap());
-    std::fs::write(&path, &bytes).unwrap();
-    let found = verify(&path, &Options::new()).unwrap();
-    assert!(found.is_sound(), "{found}");
-    assert!(std::fs::read(&path).unwrap() == bytes);
-}

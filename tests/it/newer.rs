@@ -109,7 +109,7 @@ fn a_repair_leaves_alone_what_a_newer_program_wrote() {
 fn a_repair_leaves_alone_a_store_that_a_newer_program_wrote() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("bot.mp");
-    let of_a_format: fn(&mut Vec<u8>) = |row| row[21] = 3;
+    let of_a_format: fn(&mut Vec<u8>) = |row| row[21] = 2;
     let headers = ["head", "identity"].into_iter().flat_map(|key| WAYS.map(|way| (key, way)));
     for (key, way) in headers.chain([("identity", of_a_format)]) {
         let bytes = newer("meta", 0, key.as_bytes(), way);

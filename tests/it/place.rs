@@ -224,8 +224,8 @@ fn a_store_with_bytes_behind_it_is_refused() {
 fn newer_format(bytes: &[u8]) -> Vec<u8> {
     let rows = rows_of(bytes, "meta");
     let (key, row) = rows.iter().find(|(key, _)| key == b"identity").unwrap();
-    assert_eq!(payload_of(row)[0], 2, "the format is the first number of the identity");
-    with_row(bytes, "meta", key, Some(&reframed(0, key, row, |row| row[21] = 3)))
+    assert_eq!(payload_of(row)[0], 1, "the format is the first number of the identity");
+    with_row(bytes, "meta", key, Some(&reframed(0, key, row, |row| row[21] = 2)))
 }
 
 /// Against: an old program that reads a store of a newer format as if it were its own.
@@ -236,7 +236,7 @@ fn a_store_of_a_newer_format_is_refused() {
     fs::write(&path, newer_format(&fs::read(&path).unwrap())).unwrap();
     let error = error(Store::open(&path));
     assert_eq!(error.kind(), ErrorKind::TooNew, "{error}");
-    assert!(error.to_string().contains("format 3"), "{error}");
+    assert!(error.to_string().contains("format 2"), "{error}");
     assert_eq!(kind(Store::open_or_create(&path)), ErrorKind::TooNew);
 }
 

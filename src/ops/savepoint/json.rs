@@ -107,12 +107,6 @@ pub(super) fn text_of(savepoint: &Savepoint, state_limit: usize) -> Result<Strin
         let kind = if error.is_limit() { ErrorKind::LimitExceeded } else { ErrorKind::Damaged };
         Error::new(kind, format!("the state cannot be written as JSON: {error}"))
     })?;
-    let shown = shown.ok_or_else(|| {
-        cannot(
-            "the shape of its state is not known: open its run once with the program that knows the \
-             type; or",
-        )
-    })?;
     let text = written(about, &shown)?;
     if text.len() > limit {
         return Err(Error::new(

@@ -47,7 +47,7 @@ fn the_sample_of_a_graph_is_a_run_and_comes_back() {
     let view = store.inspect_run("F052").unwrap();
     assert_eq!((view.schema.as_str(), view.steps), ("milepost.task-graph", 2));
     assert_eq!(view.position, Position::Start);
-    says_json(&view.state_json.unwrap(), &[r#""indegree":1"#, r#""failed":["00-052-03"]"#]);
+    says_json(&view.state_json, &[r#""indegree":1"#, r#""failed":["00-052-03"]"#]);
     let graph = store.run::<TaskGraph>("F052").unwrap().state().clone();
     assert_eq!(graph.feature_id(), "F052");
     assert_eq!(graph.completed(), ["00-052-01", "00-052-02"]);
@@ -75,7 +75,7 @@ fn the_sample_of_a_pipeline_is_a_run_and_comes_back() {
     assert_eq!((imported.imported, imported.remarks), (1, vec![]));
     let view = store.inspect_run("pipeline").unwrap();
     assert_eq!((view.schema.as_str(), view.steps), ("milepost.phases", 2));
-    says_json(&view.state_json.unwrap(), &[r#""total_cost_usd":0.62"#, r#""status":"failed""#]);
+    says_json(&view.state_json, &[r#""total_cost_usd":0.62"#, r#""status":"failed""#]);
     let phases = store.run::<Phases>("pipeline").unwrap().state().clone();
     assert_eq!(phases.test_id(), "fastapi_pipeline_abc12345");
     let order: Vec<_> = phases.phases().iter().map(|(name, _)| name.as_str()).collect();

@@ -78,7 +78,7 @@ fn the_sample_is_a_checkpoint_found_by_its_old_id() {
     }
     let state: RegistryState = store.checkpoints().load(&known.id).unwrap();
     assert_eq!(state.sha256(), SAMPLE);
-    let view = store.inspect_run("momentum").unwrap().state_json.unwrap();
+    let view = store.inspect_run("momentum").unwrap().state_json;
     assert!(view.contains(r#""window":[598.1,599.4,600.0,601.25]"#), "{view}");
     // The store's clock stands before it was created: it was saved now then.
     assert_eq!(known.at, T0);

@@ -1,8 +1,9 @@
-//! Stores as earlier releases wrote them, whole. A store is mostly zeros, so a golden file holds its
+//! Stores as released programs wrote them, complete. A store is mostly zeros, so a golden file holds its
 //! length and, for each part of it that is something else, offset, length and bytes, all
 //! little-endian.
 //!
-//! They are written once, by `milepost torture-child golden <folder>`, and never again.
+//! `milepost torture-child golden <folder>` writes them, once per release, and they never change after
+//! it. Until the first release, delete the files of format 1 and write them again when a layout changes.
 
 use std::path::PathBuf;
 
@@ -19,32 +20,21 @@ pub(crate) struct Golden {
     pub(crate) name: &'static str,
     bytes: &'static [u8],
     orders: &'static str,
-    /// Whether it has the history of `past`: the first format had no checkpoints.
-    pub(crate) has_past: bool,
 }
 
 macro_rules! golden {
-    ($name:literal, $orders:literal, $has_past:literal) => {
+    ($name:literal, $orders:literal) => {
         Golden {
             name: $name,
             bytes: include_bytes!(concat!("../../../../tests/golden/stores/", $name, ".store")),
             orders: include_str!(concat!("../../../../tests/golden/stores/", $orders, ".orders")),
-            has_past: $has_past,
         }
     };
 }
 
 /// What every later program must read.
-pub(crate) const RELEASED: &[Golden] = &[
-    golden!("format-1-closed", "format-1", false),
-    golden!("format-1-killed", "format-1", false),
-    golden!("format-2-closed", "format-2", true),
-    golden!("format-2-killed", "format-2", true),
-];
-
-/// What no program of this format may read, or change.
-pub(crate) const NEWER: &[Golden] =
-    &[golden!("format-3-closed", "format-1", false), golden!("format-3-killed", "format-1", false)];
+pub(crate) const RELEASED: &[Golden] =
+    &[golden!("format-1-closed", "format-1"), golden!("format-1-killed", "format-1")];
 
 impl Golden {
     pub(crate) fn bytes(&self) -> Result<Vec<u8>, String> {
@@ -91,13 +81,13 @@ fn expand(packed: &[u8]) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
-/// Writes the golden stores of this release, which must not be there yet.
+/// Writes the golden stores of this program, which must not be there yet.
 pub(crate) fn write(args: &Args) -> Result<(), String> {
     let (killed, closed, known) = sound_stores().map_err(|error| error.to_string())?;
     let files = [
-        ("format-2-killed.store", pack(&killed)),
-        ("format-2-closed.store", pack(&closed)),
-        ("format-2.orders", orders_of(&known).into_bytes()),
+        ("format-1-killed.store", pack(&killed)),
+        ("format-1-closed.store", pack(&closed)),
+        ("format-1.orders", orders_of(&known).into_bytes()),
     ];
     for (name, bytes) in files {
         let path = args.folder.join(name);

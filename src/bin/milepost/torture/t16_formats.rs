@@ -1,14 +1,15 @@
 //! T16: stores as earlier releases left them, closed and killed, must open and hold what was in them;
-//! stores that claim a newer format must be refused, and stay byte for byte as they are.
+//! a store that claims a newer format must be refused, and stay byte for byte as it is.
 
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
+use milepost::testing::hostile::Spot;
 use milepost::{Durability, ErrorKind, MemoryDisk, Options, Reopen, Store};
 
 use super::class::{Cases, Class, Outcome, Scene, Setting};
-use super::golden::{Golden, NEWER, RELEASED};
+use super::golden::{Golden, RELEASED};
 use super::judge::Finding;
 use super::past;
 
@@ -56,23 +57,20 @@ impl Way {
 
 impl Cases for All {
     fn count(&self, _: f64) -> u64 {
-        ((RELEASED.len() + NEWER.len()) * WAYS.len()) as u64
+        (RELEASED.len() * WAYS.len() + 1) as u64
     }
 
     fn run(&self, nth: u64, scene: &mut Scene) -> Outcome {
         let nth = usize::try_from(nth).unwrap_or(0);
         let way = WAYS.get(nth % WAYS.len()).copied().unwrap_or(Way::File);
-        let nth = nth / WAYS.len() % (RELEASED.len() + NEWER.len());
+        let nth = nth / WAYS.len() % (RELEASED.len() + 1);
         let path = match scene.folder() {
             Ok(folder) => folder.join("old.mp"),
             Err(error) => return Outcome::Violation(error),
         };
-        let released = RELEASED.get(nth);
-        let newer = NEWER.get(nth.saturating_sub(RELEASED.len()));
-        let came_to = match (released, newer) {
-            (Some(golden), _) => opened(golden, way, &path),
-            (None, Some(golden)) => refused(golden, way, &path),
-            (None, None) => Ok(Outcome::Same),
+        let came_to = match RELEASED.get(nth) {
+            Some(golden) => opened(golden, way, &path),
+            None => of_the_next_format().and_then(|bytes| refused(&bytes, &path)),
         };
         came_to.unwrap_or_else(Outcome::Violation)
     }
@@ -115,9 +113,7 @@ fn opened(golden: &Golden, way: Way, path: &Path) -> Result<Outcome, String> {
     let mut work = || {
         let store = place.open(&options)?;
         known.check(&store)?;
-        if golden.has_past {
-            past::check(&store)?;
-        }
+        past::check(&store)?;
         if !store.verify()?.is_sound() {
             return Err(Finding::Violation("verify finds fault with it as it was".to_owned()));
         }
@@ -137,10 +133,25 @@ fn opened(golden: &Golden, way: Way, path: &Path) -> Result<Outcome, String> {
     })
 }
 
-fn refused(golden: &Golden, way: Way, path: &Path) -> Result<Outcome, String> {
-    let bytes = golden.bytes()?;
-    let place = Place::of(way, path, &bytes)?;
-    let name = golden.name;
+/// A released store whose identity says the next format. The storage engine's page checksums no longer
+/// hold, so it is opened in ways that do not verify them; `tests/it/golden.rs` has the others.
+fn of_the_next_format() -> Result<Vec<u8>, String> {
+    let released = RELEASED.first().ok_or("there is no released store")?;
+    let mut bytes = released.bytes()?;
+    let identities = Spot::all(&bytes).into_iter().filter(|spot| spot.key == b"identity");
+    for identity in identities.collect::<Vec<_>>() {
+        identity
+            .reseal(&mut bytes, |payload| payload.iter_mut().take(1).for_each(|byte| *byte += 1));
+    }
+    if bytes == released.bytes()? {
+        return Err("no identity was found in the released store".to_owned());
+    }
+    Ok(bytes)
+}
+
+fn refused(bytes: &[u8], path: &Path) -> Result<Outcome, String> {
+    let (way, name) = (Way::Unverified, "a store of the next format");
+    let place = Place::of(way, path, bytes)?;
     for _ in 0..2 {
         match place.open(&way.options()) {
             Ok(_) => return Ok(Outcome::Wrong(format!("{name} was opened by {way:?}"))),
