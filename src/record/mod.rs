@@ -5,6 +5,7 @@
 
 mod bytes;
 mod canonical;
+mod caught;
 mod chunk;
 mod codec;
 mod depth;

@@ -1,11 +1,13 @@
 //! A value of the user's, as it stands inside a record.
 
+use std::any::type_name;
 use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::bytes::Bytes;
+use super::caught::caught;
 use super::chunk::Chunked;
 use super::codec::{DecodeError, EncodeError, cut_guarded, decode, decode_same, encode_guarded};
 use super::frame::{CODEC_BINCODE, CODEC_CHUNKS, CODEC_JSON};
@@ -86,6 +88,14 @@ impl Payload {
             CODEC_JSON => json::decode(&self.bytes.0),
             other => Err(DecodeError::Codec(other)),
         }
+    }
+
+    /// [`value`](Payload::value), for a type that may panic over the bytes: that is a refusal.
+    pub(crate) fn value_or_refusal<T: DeserializeOwned>(&self) -> Result<T, DecodeError> {
+        caught(|| self.value()).unwrap_or_else(|said| {
+            let why = format!("its `Deserialize` panicked: {said}");
+            Err(DecodeError::Refused { name: type_name::<T>(), why })
+        })
     }
 
     /// The value, and the proof that it was written as this type: for payloads whose type no schema

@@ -1,5 +1,6 @@
 //! A run as the plan will leave it: every step of the plan, and what is written when it is whole.
 
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -14,7 +15,7 @@ use super::seen::{refuse_beyond_horizon, repeated, settle_key};
 use super::state::{self, Stored};
 use super::tx::{Tx, check_key, store_value};
 use super::valid::{cut_valid, write_valid};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::id::RunName;
 use crate::ledger::{Key, KeyRecord, RunRecord, Versioned, run_key, step_key};
 use crate::position::Position;
@@ -26,7 +27,8 @@ pub(super) struct Draft<S> {
     name: RunName,
     /// Which schema the state is written under.
     schema: u32,
-    state: S,
+    /// `None` only while a closure has it, or if it never gave it back.
+    pub(super) state: Option<S>,
     position: Position,
     steps: u64,
     /// The state as it was written last, if that was large.
@@ -39,7 +41,7 @@ pub(super) struct Draft<S> {
 
 impl<S> Draft<S>
 where
-    S: Versioned + Serialize + DeserializeOwned + Default + 'static,
+    S: Versioned + Serialize + DeserializeOwned + 'static,
 {
     pub(super) fn of(
         name: &RunName,
@@ -53,7 +55,7 @@ where
         Self {
             name: name.clone(),
             schema,
-            state,
+            state: Some(state),
             position: record.position.clone(),
             steps: record.steps,
             large,
@@ -77,10 +79,13 @@ where
         }
         refuse_beyond_horizon(plan, key, &row)?;
         let position = self.position.advance(position)?;
-        let mut tx = Tx::new(plan, &self.name, std::mem::take(&mut self.state));
-        let outcome = work(&mut tx)?;
+        let state = self.state.take().ok_or_else(without_state)?;
+        let mut tx = Tx::new(plan, &self.name, state);
+        // The state comes back from a closure that panics too: the run is never without one.
+        let worked = catch_unwind(AssertUnwindSafe(|| work(&mut tx)));
         let (state, mut wants) = tx.into_parts();
-        self.state = state;
+        self.state = Some(state);
+        let outcome = worked.unwrap_or_else(|panic| resume_unwind(panic))?;
         let labels = wants.checkpoint.take();
         wants.write(plan)?;
         settle_key(plan, &row, key, store_value(plan, &outcome)?)?;
@@ -138,12 +143,13 @@ where
         }
         let of_run =
             |error: Error| error.context(format!("the state of the run \"{}\"", self.name));
+        let state = self.state.as_ref().ok_or_else(without_state)?;
         let stored = match &self.large {
             Some(before) => {
-                let state = cut_valid(plan, &self.state, before).map_err(of_run)?;
+                let state = cut_valid(plan, state, before).map_err(of_run)?;
                 state::write_cut(plan, Some(before), state)?
             }
-            None => state::write(plan, None, write_valid(plan, &self.state).map_err(of_run)?)?,
+            None => state::write(plan, None, write_valid(plan, state).map_err(of_run)?)?,
         };
         self.large.clone_from(&stored.large);
         Ok(stored)
@@ -152,16 +158,16 @@ where
     /// Writes the run once, however many steps the plan has; what it is then, and what is written of
     /// it, if there was a step at all.
     pub(super) fn finish(
-        mut self,
+        &mut self,
         plan: &mut Plan<'_>,
         before: &RunRecord,
-    ) -> Result<(S, Option<Written>)> {
+    ) -> Result<Option<Written>> {
         if self.steps == before.steps {
-            return Ok((self.state, None));
+            return Ok(None);
         }
         let Stored { row, large } = self.write(plan)?;
         let record = RunRecord {
-            position: self.position,
+            position: self.position.clone(),
             steps: self.steps,
             schema: self.schema,
             state: row,
@@ -171,7 +177,7 @@ where
             changed: plan.now(),
         };
         plan.put(&run_key(&self.name), &record)?;
-        Ok((self.state, Some(Written { record, large, last: self.saves.last })))
+        Ok(Some(Written { record, large, last: self.saves.last }))
     }
 }
 
@@ -180,4 +186,13 @@ pub(super) struct Written {
     pub(super) record: RunRecord,
     pub(super) large: Option<Arc<Chunked>>,
     pub(super) last: Option<Last>,
+}
+
+/// Said where a closure kept the state that it was lent.
+pub(super) fn without_state() -> Error {
+    Error::new(
+        ErrorKind::Poisoned,
+        "the state of the run is not in memory: drop this handle and open the run again. Nothing was \
+         written",
+    )
 }

@@ -11,6 +11,7 @@ mod expire;
 mod history;
 mod inspect;
 mod intents;
+mod kept;
 mod labels;
 mod listing;
 mod migrate;

@@ -4,7 +4,6 @@
 //! so a repeat changes nothing; and key, position, state, intents and rows go into one write set, so
 //! that a crash leaves all of them or none.
 
-use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -14,6 +13,7 @@ use serde::de::DeserializeOwned;
 use super::done::Done;
 use super::draft::{Draft, Written};
 use super::expire::forget_expired;
+use super::kept::{Before, Kept, Undo};
 use super::migrations::Migrations;
 use super::on_damage::{FellBack, OnDamage, rescued};
 use super::saves::{Autosave, Saves};
@@ -35,15 +35,13 @@ pub struct Run<S> {
     name: RunName,
     /// As last planned. Its payload is the state in bytes, from which a failed step is undone.
     record: RunRecord,
-    state: S,
+    state: Kept<S>,
     /// The state in bytes where the record has but the list of its chunks.
     large: Option<Arc<Chunked>>,
     /// The state as it was migrated when the run was opened, while it is stored as it was before.
     renewed: Option<Renewed>,
     fell_back: Option<FellBack>,
     saves: Saves,
-    /// A step has failed, and the state from before it did not read back.
-    is_lost: bool,
     _hold: Hold,
 }
 
@@ -113,12 +111,11 @@ impl Store {
             store,
             name,
             record,
-            state,
+            state: Kept::new(state),
             large,
             renewed,
             fell_back,
             saves,
-            is_lost: false,
             _hold: hold,
         })
     }
@@ -260,32 +257,27 @@ where
         plan: &mut Plan<'_>,
         steps: impl FnOnce(&mut Draft<S>, &mut Plan<'_>) -> Result<T>,
     ) -> Result<T> {
-        if self.is_lost {
-            return Err(Error::new(
-                ErrorKind::Poisoned,
-                format!(
-                    "a step of the run \"{}\" has failed, and its `Deserialize` has refused the state \
-                     from before it: drop this handle and open the run again. Nothing was written",
-                    self.name
-                ),
-            ));
-        }
+        self.state.check(&self.name)?;
         forget_expired(plan)?;
-        let mut undo = Undo { run: self, armed: true };
-        let run = &mut *undo.run;
-        let (state, large) = (std::mem::take(&mut run.state), run.large.clone());
-        let retention = run.store.retention();
-        let schema = run.renewed.as_ref().map_or(run.record.schema, |renewed| renewed.schema);
-        let mut draft =
-            Draft::of(&run.name, &run.record, schema, state, large, &run.saves, retention);
-        let done = steps(&mut draft, plan)?;
-        let (state, written) = draft.finish(plan, &run.record)?;
-        run.state = state;
+        let before = Before {
+            record: &self.record,
+            large: self.large.as_deref(),
+            renewed: self.renewed.as_ref(),
+        };
+        let retention = self.store.retention();
+        let schema = self.renewed.as_ref().map_or(self.record.schema, |renewed| renewed.schema);
+        let (state, large) = (self.state.lend(&self.name, before)?, self.large.clone());
+        let draft =
+            Draft::of(&self.name, &self.record, schema, state, large, &self.saves, retention);
+        let mut undo = Undo::of(&mut self.state, before, draft);
+        let done = steps(&mut undo.draft, plan)?;
+        let written = undo.draft.finish(plan, &self.record)?;
+        undo.done();
         if let Some(Written { record, large, last }) = written {
-            (run.record, run.large, run.saves.last) = (record, large, last);
-            run.renewed = None;
+            (self.record, self.large, self.saves.last) = (record, large, last);
+            self.renewed = None;
+            self.state.changed(None);
         }
-        undo.armed = false;
         Ok(done)
     }
 
@@ -293,8 +285,9 @@ where
     /// duplicate does not move the position on.
     ///
     /// # Errors
-    /// Those of a commit.
+    /// Those of a commit; `Poisoned` as in [`step`](Run::step).
     pub fn rewind(&mut self, position: impl Into<Position>) -> Result<()> {
+        self.state.check(&self.name)?;
         let mut record = self.record.clone();
         record.position = position.into();
         let large = self.store.commit(|plan| {
@@ -318,9 +311,14 @@ where
 impl<S> Run<S> {
     /// The state as of the last step, or the last one submitted. When a commit has failed, this is
     /// what it would have left: reopen the store to see what is durable.
+    ///
+    /// A step that fails leaves the state from before it, with one exception: when the state is
+    /// over 64 KiB, and its `Deserialize` refuses or panics over bytes that it has read before. Then
+    /// this is what the failed step made of it, nothing of which is stored, and every call that would
+    /// go on from it is `Poisoned`.
     #[must_use]
     pub fn state(&self) -> &S {
-        &self.state
+        self.state.get()
     }
 
     /// How far the run is in its input.
@@ -391,31 +389,5 @@ impl<S> fmt::Debug for Run<S> {
             .field("position", &self.record.position)
             .field("steps", &self.record.steps)
             .finish_non_exhaustive()
-    }
-}
-
-/// Puts the state back as it was, by its bytes, when a step ends without a plan: by an error or a
-/// panic of the closure.
-struct Undo<'r, S: DeserializeOwned + Default> {
-    run: &'r mut Run<S>,
-    armed: bool,
-}
-
-impl<S: DeserializeOwned + Default> Drop for Undo<'_, S> {
-    fn drop(&mut self) {
-        if !self.armed {
-            return;
-        }
-        let run = &mut *self.run;
-        let whole = match &run.renewed {
-            Some(renewed) => Cow::Borrowed(&renewed.state),
-            None => state::whole(run.large.as_deref(), &run.record.state),
-        };
-        // These bytes were decoded before: by opening the run, or by the guard on the first write. Should
-        // the type read them otherwise now, no step goes on from what is no state of the run.
-        match whole.value() {
-            Ok(state) => run.state = state,
-            Err(_) => run.is_lost = true,
-        }
     }
 }

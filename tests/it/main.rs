@@ -58,3 +58,4 @@ mod step;
 mod store;
 mod threads;
 mod types;
+mod undo;
