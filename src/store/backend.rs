@@ -122,8 +122,9 @@ impl StorageBackend for Backend {
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
+        self.disk.set_len(len)?;
         self.probe.len.store(len, Ordering::Relaxed);
-        self.disk.set_len(len)
+        Ok(())
     }
 
     fn sync_data(&self) -> io::Result<()> {

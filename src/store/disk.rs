@@ -43,7 +43,8 @@ pub trait Disk: fmt::Debug + Send + Sync + 'static {
     /// Cuts or extends it; new bytes are zero.
     ///
     /// # Errors
-    /// Whatever the operating system says.
+    /// Whatever the operating system says; the length may be any between the old one and the new
+    /// one then. The next opening of the store heals that.
     fn set_len(&self, len: u64) -> io::Result<()>;
 
     /// Flushes: after it returns `Ok`, what was written before it is durable.
@@ -71,16 +72,56 @@ impl FileDisk {
         &self.backend
     }
 
+    /// Makes the file longer, or leaves it as long as it was.
+    ///
+    /// The length changes in one call of the system, after the blocks are there: a process that is
+    /// killed in between leaves the old length. A call that fails may have done a part of its work,
+    /// so whatever failed, the old length is set again; that also frees the blocks that were taken.
+    fn grow(&self, now: u64, len: u64) -> io::Result<()> {
+        self.reserve(now, len)
+            .and_then(|()| self.backend.set_len(len))
+            .map_err(|error| self.put_back(now, error))
+    }
+
+    /// Sets the length that the file had before `error`, and checks it. If that fails too, the error
+    /// says so; the next opening heals the file.
+    fn put_back(&self, len: u64, error: io::Error) -> io::Error {
+        let found = self.backend.set_len(len).and_then(|()| self.backend.len());
+        let what = match found {
+            Ok(found) if found == len => return error,
+            Ok(found) => format!("is {found} bytes now"),
+            Err(also) => format!("could not be set again ({also})"),
+        };
+        io::Error::new(
+            error.kind(),
+            format!(
+                "{error}; and the length of the file, which was {len} bytes, {what}: nothing is \
+                 lost by that, the next opening puts it right"
+            ),
+        )
+    }
+
     /// Takes the blocks of a longer file now, so that a full disk is found while the step can still
-    /// be refused, not while its commit is half written.
+    /// be refused, not while its commit is half written. The length stays as it is, where the file
+    /// system can do that.
     #[cfg(target_os = "linux")]
     fn reserve(&self, from: u64, to: u64) -> io::Result<()> {
         use rustix::fs::{FallocateFlags, fallocate};
         use rustix::io::Errno;
-        match fallocate(&self.file, FallocateFlags::empty(), from, to - from) {
-            Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => Ok(()),
-            Err(errno) => Err(errno.into()),
+        // Some file systems know only the one that makes the file longer too.
+        for flags in [FallocateFlags::KEEP_SIZE, FallocateFlags::empty()] {
+            let taken = (0..SIGNALS_MAX)
+                .map(|_| fallocate(&self.file, flags, from, to - from))
+                .find(|taken| *taken != Err(Errno::INTR));
+            match taken {
+                Some(Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL)) => {}
+                Some(Err(errno)) => return Err(errno.into()),
+                // A timer that rings all the time must not end the store: without blocks taken
+                // beforehand, a full disk is found by the writes.
+                Some(Ok(())) | None => break,
+            }
         }
+        Ok(())
     }
 
     #[cfg(not(target_os = "linux"))]
@@ -89,6 +130,10 @@ impl FileDisk {
         Ok(())
     }
 }
+
+/// How many signals may interrupt one reservation of blocks before the store does without it.
+#[cfg(target_os = "linux")]
+const SIGNALS_MAX: usize = 64;
 
 impl Disk for FileDisk {
     fn len(&self) -> io::Result<u64> {
@@ -105,10 +150,7 @@ impl Disk for FileDisk {
 
     fn set_len(&self, len: u64) -> io::Result<()> {
         let now = self.backend.len()?;
-        if len > now {
-            self.reserve(now, len)?;
-        }
-        self.backend.set_len(len)
+        if len > now { self.grow(now, len) } else { self.backend.set_len(len) }
     }
 
     fn sync(&self) -> io::Result<()> {
@@ -186,5 +228,64 @@ impl Disk for MemoryDisk {
 
     fn sync(&self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file_disk() -> (tempfile::TempDir, FileDisk) {
+        let folder = tempfile::tempdir().unwrap();
+        let options = File::options().read(true).write(true).create_new(true).clone();
+        let disk = FileDisk::new(options.open(folder.path().join("disk")).unwrap()).unwrap();
+        (folder, disk)
+    }
+
+    /// Against: a file whose end has no blocks, so that a full disk is found by a commit that is
+    /// half written.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_file_that_grows_has_its_blocks() {
+        use std::os::unix::fs::MetadataExt;
+        let (_folder, disk) = file_disk();
+        for len in [8 << 10, 1 << 20, 3 << 20] {
+            disk.set_len(len).unwrap();
+            let metadata = disk.file.metadata().unwrap();
+            assert_eq!(metadata.len(), len);
+            assert!(metadata.blocks() * 512 >= len, "{} blocks for {len}", metadata.blocks());
+        }
+    }
+
+    /// Against: a growth that fails, leaves the file longer, and makes a store of it that never opens
+    /// again. Blocks that were taken are given back.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_growth_that_fails_leaves_the_length_and_no_blocks_behind_it() {
+        use std::os::unix::fs::MetadataExt;
+        let (_folder, disk) = file_disk();
+        disk.set_len(8 << 10).unwrap();
+        let before = disk.file.metadata().unwrap().blocks();
+        disk.reserve(8 << 10, 1 << 20).unwrap();
+        disk.file.set_len(9 << 10).unwrap();
+        let error = disk.put_back(8 << 10, io::ErrorKind::StorageFull.into());
+        assert_eq!(error.kind(), io::ErrorKind::StorageFull);
+        assert_eq!(disk.len().unwrap(), 8 << 10);
+        assert_eq!(disk.file.metadata().unwrap().blocks(), before);
+        // Longer than any file may be.
+        disk.set_len(u64::MAX >> 1).unwrap_err();
+        assert_eq!(disk.len().unwrap(), 8 << 10);
+    }
+
+    /// Against: a failure to put the length back that passes for a success.
+    #[test]
+    fn a_length_that_cannot_be_put_back_is_told_under_the_kind_of_the_first_error() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("disk");
+        std::fs::write(&path, [7; 100]).unwrap();
+        let disk = FileDisk::new(File::open(&path).unwrap()).unwrap();
+        let error = disk.put_back(50, io::ErrorKind::QuotaExceeded.into());
+        assert_eq!(error.kind(), io::ErrorKind::QuotaExceeded);
+        assert!(error.to_string().contains("which was 50 bytes, could not be set"), "{error}");
     }
 }

@@ -16,6 +16,7 @@ use super::options::Options;
 use super::shadow::Shadow;
 use super::snapshot::Snapshot;
 use super::tables::Table;
+use super::tail::healed;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{ExternalId, IntentId};
 use crate::seq::Epoch;
@@ -81,7 +82,8 @@ impl Inspection {
             Ok(false) => {}
             Err(error) => inspection.pages = Some(error.to_string()),
         }
-        let shadow = Shadow::over(disk).map_err(|error| Error::io("reading the store", error))?;
+        let shadow = Shadow::over(disk).and_then(healed);
+        let shadow = shadow.map_err(|error| Error::io("reading the store", error))?;
         let backend = Backend::new(Medium::Disk(Arc::new(shadow)), Arc::default());
         let opened = open_redb(backend, cache_bytes).and_then(|(db, _)| {
             let rows = Snapshot::take(&db, value_limit)?;

@@ -29,6 +29,7 @@ mod shadow;
 mod snapshot;
 mod sync;
 mod tables;
+mod tail;
 mod unreconciled;
 mod whole_file;
 

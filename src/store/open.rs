@@ -29,6 +29,7 @@ use super::plan::Overlay;
 use super::shadow::{Gate, Shadow};
 use super::snapshot::{Read, Snapshot};
 use super::tables::{Record, Table};
+use super::tail::healed;
 use super::unreconciled::{META_UNRECONCILED, Unreconciled};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::StoreId;
@@ -180,7 +181,8 @@ impl Options {
             verify_pages(disk.clone())?;
         }
         let probe = Arc::new(Probe::default());
-        let gate = Arc::new(Gate::before(disk).map_err(|error| Error::io("reading it", error))?);
+        let gate = Gate::before(disk).and_then(healed);
+        let gate = Arc::new(gate.map_err(|error| Error::io("reading it", error))?);
         let gated = || Backend::gated(medium.clone(), gate.clone(), probe.clone());
         if !closed_in_order {
             // redb may have to walk the file, and closes it in order when it has.
@@ -398,7 +400,8 @@ const WALK_CACHE_BYTES: usize = 4 << 20;
 
 /// Reads and verifies every page of a file that was closed in order, without changing it.
 pub(super) fn verify_pages(disk: Arc<dyn Disk>) -> Result<()> {
-    let shadow = Shadow::over(disk).map_err(|error| Error::io("reading the store", error))?;
+    let shadow = Shadow::over(disk).and_then(healed);
+    let shadow = shadow.map_err(|error| Error::io("reading the store", error))?;
     let backend = Backend::new(Medium::Disk(Arc::new(shadow)), Arc::default());
     let (mut db, repaired) = open_redb(backend, WALK_CACHE_BYTES)?;
     if repaired {

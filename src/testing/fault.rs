@@ -43,7 +43,8 @@ pub struct Fault {
 pub enum Effect {
     /// Nothing. After a flush, what was not flushed still may be, by the next one.
     Nothing,
-    /// The first half: of the bytes of a write, of the changes that a flush has to write.
+    /// The first half: of the bytes of a write, of the way to the new length, of the changes that a
+    /// flush has to write.
     Half,
     /// All of it.
     All,

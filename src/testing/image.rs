@@ -35,6 +35,10 @@ impl Change {
         matches!(self, Self::Write { offset, .. } if *offset < HEADER_BYTES as u64)
     }
 
+    fn is_resize(&self) -> bool {
+        matches!(self, Self::Resize { .. })
+    }
+
     pub(super) fn apply(&self, platter: &mut Platter) {
         match self {
             Self::Write { offset, bytes } => platter.write_within(*offset, bytes),
@@ -54,7 +58,12 @@ impl Change {
                     at += sector.len() as u64;
                 }
             }
-            Self::Resize { .. } => self.apply(platter),
+            // Blocks are taken and given back one after the other.
+            Self::Resize { len } => match (keep(0), keep(1)) {
+                (true, true) => platter.resize(*len),
+                (false, false) => {}
+                _ => platter.resize_half(*len),
+            },
         }
     }
 
@@ -62,7 +71,7 @@ impl Change {
     fn sectors(&self) -> u64 {
         match self {
             Self::Write { bytes, .. } => bytes.len().div_ceil(SECTOR_BYTES) as u64,
-            Self::Resize { .. } => 1,
+            Self::Resize { .. } => 2,
         }
     }
 }
@@ -84,6 +93,8 @@ pub enum Image {
     Without(usize),
     /// This one alone.
     Only(usize),
+    /// The first so many, of which the last, a change of the length, was done half-way.
+    HalfResized(usize),
     /// Writes of the header alone, and changes of the length: the pages they point to are missing.
     HeaderOnly,
     /// All but writes of the header.
@@ -130,9 +141,11 @@ impl Image {
         if changes.iter().any(Change::is_header) && count > 1 {
             images.extend([Self::HeaderOnly, Self::WithoutHeader]);
         }
-        if changes.iter().any(|change| matches!(change, Change::Resize { .. })) && count > 1 {
+        if changes.iter().any(Change::is_resize) && count > 1 {
             images.push(Self::ResizesLost);
         }
+        let resizes = changes.iter().enumerate().filter(|(_, change)| change.is_resize());
+        images.extend(resizes.map(|(nth, _)| Self::HalfResized(nth + 1)));
         images
     }
 
@@ -149,8 +162,14 @@ impl Image {
             Self::First(count) => keep(platter, &|nth, _| nth < count),
             Self::Without(one) => keep(platter, &|nth, _| nth != one),
             Self::Only(one) => keep(platter, &|nth, _| nth == one),
+            Self::HalfResized(count) => {
+                keep(platter, &|nth, _| nth + 1 < count);
+                if let Some(Change::Resize { len }) = changes.get(count.wrapping_sub(1)) {
+                    platter.resize_half(*len);
+                }
+            }
             Self::HeaderOnly => {
-                keep(platter, &|_, it| it.is_header() || matches!(it, Change::Resize { .. }));
+                keep(platter, &|_, it| it.is_header() || it.is_resize());
             }
             Self::WithoutHeader => keep(platter, &|_, it| !it.is_header()),
             Self::ResizesLost => keep(platter, &|_, it| matches!(it, Change::Write { .. })),

@@ -89,6 +89,15 @@ impl Platter {
         }
     }
 
+    /// What is left of [`resize`](Self::resize) when it ends half-way: real disks take and give back
+    /// blocks one after the other, here of 1 KiB.
+    pub fn resize_half(&mut self, len: u64) {
+        let half = self.len.midpoint(len) / 1024 * 1024;
+        // Not at a page, if there is room for that: storage engines know what to do with pages.
+        let aside = if half.is_multiple_of(PAGE as u64) { half + 1024 } else { half };
+        self.resize(if aside < self.len.max(len) { aside } else { half });
+    }
+
     /// Turns over the bits of `mask` in one byte; nothing happens past the end.
     pub fn flip(&mut self, at: u64, mask: u8) {
         let mut byte = [0];

@@ -269,9 +269,10 @@ impl State {
         }
     }
 
-    fn resize(&mut self, len: u64) {
-        self.live.resize(len);
-        self.change(Change::Resize { len });
+    /// Changes the length, all the way or half-way.
+    fn resize(&mut self, len: u64, resize: fn(&mut Platter, u64)) {
+        resize(&mut self.live, len);
+        self.change(Change::Resize { len: self.live.len() });
     }
 
     fn change(&mut self, change: Change) {
@@ -341,8 +342,10 @@ impl Disk for SimDisk {
     fn set_len(&self, len: u64) -> io::Result<()> {
         let mut state = self.enter(Call::Resize);
         let fails = state.fails(Call::Resize);
-        if matches!(fails, None | Some((Effect::All, _))) {
-            state.resize(len);
+        match fails {
+            None | Some((Effect::All, _)) => state.resize(len, Platter::resize),
+            Some((Effect::Half, _)) => state.resize(len, Platter::resize_half),
+            Some((Effect::Nothing | Effect::Forgotten, _)) => {}
         }
         fails.map_or(Ok(()), |(_, error)| Err(error))
     }

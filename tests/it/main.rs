@@ -36,6 +36,7 @@ mod faults;
 mod fence;
 mod flips;
 mod forged;
+mod full_disk;
 mod golden;
 mod large_migrated;
 mod large_model;

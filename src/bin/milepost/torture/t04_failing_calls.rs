@@ -14,7 +14,13 @@ const KINDS: &[(Call, Effect, std::io::ErrorKind)] = &[
     (Call::Write, Effect::All, std::io::ErrorKind::Other),
     (Call::Write, Effect::Nothing, std::io::ErrorKind::StorageFull),
     (Call::Write, Effect::Half, std::io::ErrorKind::WriteZero),
+    (Call::Write, Effect::Half, std::io::ErrorKind::QuotaExceeded),
     (Call::Resize, Effect::Nothing, std::io::ErrorKind::StorageFull),
+    (Call::Resize, Effect::Half, std::io::ErrorKind::StorageFull),
+    (Call::Resize, Effect::Half, std::io::ErrorKind::Other),
+    (Call::Resize, Effect::All, std::io::ErrorKind::QuotaExceeded),
+    (Call::Sync, Effect::Nothing, std::io::ErrorKind::StorageFull),
+    (Call::Sync, Effect::Forgotten, std::io::ErrorKind::QuotaExceeded),
     (Call::Sync, Effect::Nothing, std::io::ErrorKind::Other),
     (Call::Sync, Effect::Half, std::io::ErrorKind::Other),
     (Call::Sync, Effect::All, std::io::ErrorKind::Other),
@@ -148,7 +154,8 @@ fn play(
 
 /// An error says what the disk said, or that the commit is in doubt.
 fn check_kind(error: &Error, fault: Fault) -> Result<(), String> {
-    let is_full = fault.error == std::io::ErrorKind::StorageFull;
+    use std::io::ErrorKind::{QuotaExceeded, StorageFull};
+    let is_full = matches!(fault.error, StorageFull | QuotaExceeded);
     let fits = match error.kind() {
         ErrorKind::Uncertain(_) => true,
         ErrorKind::NoSpace => is_full,
