@@ -27,6 +27,10 @@ pub enum ErrorKind {
     Locked,
     /// The file at the path is no longer the one this handle opened: stop, somebody took over.
     Fenced,
+    /// This process is a forked child of the one that opened the store: make the call in the parent,
+    /// or drop the handle and open the store yourself once the parent has closed it. Nothing was
+    /// read or written.
+    Forked,
     /// An effect may or may not have happened: ask the receiver before doing it again.
     InDoubt,
     /// The key is so old that it may have been seen and forgotten: find out whether it was done.

@@ -296,7 +296,7 @@ pub(crate) fn outstanding(
 /// Takes the topic: one relay delivers it at a time, and none before the store is reconciled.
 pub(crate) fn reserve_topic(store: &Store, topic: &Topic) -> Result<Hold> {
     Unreconciled::refuse(&*store.read()?)?;
-    store.hold(HoldKind::Topic, topic.as_str().as_bytes()).ok_or_else(|| {
+    store.hold(HoldKind::Topic, topic.as_str().as_bytes())?.ok_or_else(|| {
         Error::new(
             ErrorKind::Conflict,
             format!(

@@ -97,7 +97,7 @@ impl Store {
         S: Versioned + Serialize + DeserializeOwned + Default + 'static,
     {
         let name = RunName::new(name)?;
-        let hold = self.hold(HoldKind::Run, name.as_str().as_bytes()).ok_or_else(|| {
+        let hold = self.hold(HoldKind::Run, name.as_str().as_bytes())?.ok_or_else(|| {
             Error::new(
                 ErrorKind::Conflict,
                 format!("the run \"{name}\" is open in this process already: use that handle"),

@@ -150,7 +150,7 @@ impl Import<'_> {
     /// run is, or is in quarantine; and those of a commit.
     pub(crate) fn commit(&self, store: &Store) -> Result<Imported> {
         let name = self.run.as_str().as_bytes();
-        let _hold = store.hold(HoldKind::Run, name).ok_or_else(|| {
+        let _hold = store.hold(HoldKind::Run, name)?.ok_or_else(|| {
             Error::new(
                 ErrorKind::Conflict,
                 format!("the run \"{}\" is open in this process: drop that handle first", self.run),

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use redb::{BackendError, StorageBackend};
 
 use super::disk::{Disk, FileDisk};
+use super::owner::Owner;
 use super::shadow::Gate;
 
 /// redb keeps its header, with both commit slots, in the first bytes of the file.
@@ -76,6 +77,14 @@ pub(super) enum Medium {
 }
 
 impl Medium {
+    /// The numbers of its open files.
+    pub(super) fn numbers(&self) -> &[i32] {
+        match self {
+            Self::File(file) => file.numbers(),
+            Self::Disk(_) => &[],
+        }
+    }
+
     pub(super) fn disk(&self) -> Arc<dyn Disk> {
         match self {
             Self::File(file) => file.clone(),
@@ -89,20 +98,24 @@ pub(super) struct Backend {
     medium: Medium,
     disk: Arc<dyn Disk>,
     probe: Arc<Probe>,
+    /// The handle asks before; this is the last door to the file.
+    owner: Owner,
 }
 
 impl Backend {
     pub(super) fn new(medium: Medium, probe: Arc<Probe>) -> Self {
         let disk = medium.disk();
-        Self { medium, disk, probe }
+        Self { medium, disk, probe, owner: Owner::this() }
     }
 
     /// The medium behind a gate: redb's locks are taken on the medium, its writes go to the gate.
     pub(super) fn gated(medium: Medium, gate: Arc<Gate>, probe: Arc<Probe>) -> Self {
-        Self { medium, disk: gate, probe }
+        Self { medium, disk: gate, probe, owner: Owner::this() }
     }
 
     fn locks(&self) -> Result<&redb::backends::FileBackend, BackendError> {
+        // Unlocking in a forked child would free the lock of its parent.
+        self.owner.check_io().map_err(BackendError::Io)?;
         match &self.medium {
             Medium::File(file) => Ok(file.backend()),
             Medium::Disk(_) => Err(BackendError::Unsupported),
@@ -112,26 +125,31 @@ impl Backend {
 
 impl StorageBackend for Backend {
     fn len(&self) -> io::Result<u64> {
+        self.owner.check_io()?;
         let len = self.disk.len()?;
         self.probe.len.store(len, Ordering::Relaxed);
         Ok(len)
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.owner.check_io()?;
         self.disk.read(offset, out)
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
+        self.owner.check_io()?;
         self.disk.set_len(len)?;
         self.probe.len.store(len, Ordering::Relaxed);
         Ok(())
     }
 
     fn sync_data(&self) -> io::Result<()> {
+        self.owner.check_io()?;
         self.disk.sync().inspect_err(|_| mark_unsynced(&*self.disk))
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.owner.check_io()?;
         if offset < REDB_HEADER_BYTES {
             // Before the write: one that fails may still have reached the disk.
             self.probe.header_writes.fetch_add(1, Ordering::SeqCst);
@@ -140,6 +158,7 @@ impl StorageBackend for Backend {
     }
 
     fn close(&self) -> io::Result<()> {
+        self.owner.check_io()?;
         self.locks().map_or(Ok(()), StorageBackend::close)
     }
 

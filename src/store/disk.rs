@@ -9,6 +9,8 @@ use std::sync::{PoisonError, RwLock};
 use redb::StorageBackend;
 use redb::backends::FileBackend;
 
+use super::owner::number_of;
+
 /// A disk: a row of bytes that can be read, written, resized and flushed.
 ///
 /// Assumed of it: after [`sync`](Disk::sync) returns, all earlier writes and resizes survive power
@@ -59,12 +61,20 @@ pub trait Disk: fmt::Debug + Send + Sync + 'static {
 pub(super) struct FileDisk {
     backend: FileBackend,
     file: File,
+    /// The numbers of both open files.
+    numbers: Vec<i32>,
 }
 
 impl FileDisk {
     pub(super) fn new(file: File) -> io::Result<Self> {
-        let backend = FileBackend::new(file.try_clone()?).map_err(io::Error::other)?;
-        Ok(Self { backend, file })
+        let clone = file.try_clone()?;
+        let numbers = [&file, &clone].into_iter().filter_map(number_of).collect();
+        let backend = FileBackend::new(clone).map_err(io::Error::other)?;
+        Ok(Self { backend, file, numbers })
+    }
+
+    pub(super) fn numbers(&self) -> &[i32] {
+        &self.numbers
     }
 
     /// redb's backend, for its locks.

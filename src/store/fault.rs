@@ -6,21 +6,30 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use redb::Database;
 
+use super::owner::Owner;
 use crate::error::{Error, ErrorKind, Result};
 
 /// redb's database, let go of behind a shield: its destructor commits, and panics on damaged pages
 /// and wherever redb has panicked before.
-pub(super) struct Db(Option<Database>);
+pub(super) struct Db {
+    db: Option<Database>,
+    owner: Owner,
+}
 
 impl Db {
     pub(super) fn new(db: Database) -> Self {
-        Self(Some(db))
+        Self { db: Some(db), owner: Owner::this() }
     }
 }
 
 impl Drop for Db {
     fn drop(&mut self) {
-        let db = self.0.take();
+        let db = self.db.take();
+        if !self.owner.is_here() {
+            // Its destructor would write into the file of the process that this one was forked from.
+            std::mem::forget(db);
+            return;
+        }
         let _ = catch_unwind(AssertUnwindSafe(move || drop(db)));
     }
 }
@@ -29,7 +38,7 @@ impl Deref for Db {
     type Target = Database;
 
     fn deref(&self) -> &Database {
-        match &self.0 {
+        match &self.db {
             Some(db) => db,
             None => unreachable!("it is there until it is dropped"),
         }
@@ -38,7 +47,7 @@ impl Deref for Db {
 
 impl DerefMut for Db {
     fn deref_mut(&mut self) -> &mut Database {
-        match &mut self.0 {
+        match &mut self.db {
             Some(db) => db,
             None => unreachable!("it is there until it is dropped"),
         }

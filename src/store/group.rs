@@ -6,17 +6,21 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::thread;
 use std::time::Duration;
 
+use super::backend::Medium;
 use super::engine::Engine;
+use super::fate::{Fate, closed};
 use super::head::ClockMark;
 use super::held::{Held, HoldKind};
 use super::line::{Line, Room, Ticket};
+use super::lock::LockFile;
 use super::options::{Limits, Options};
+use super::owner::Home;
 use super::plan::{Depth, Frame, Overlay, Plan};
 use super::retention::Retention;
 use super::snapshot::{Read, Snapshot};
 use super::tables::Table;
 use crate::clock::{Clock, Timestamp};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::id::StoreId;
 use crate::seq::{CommitSeq, Epoch, Incarnation};
 
@@ -33,6 +37,8 @@ pub(super) struct Committer {
     helper: Mutex<bool>,
     clock: Arc<dyn Clock>,
     pub(super) held: Held,
+    /// Asked by every call before it takes any lock.
+    pub(super) home: Home,
     pub(super) store: StoreId,
     pub(super) epoch: Epoch,
     pub(super) retention: Retention,
@@ -76,38 +82,6 @@ impl super::line::Group for Group {
 /// The ticket of a group.
 pub(super) type GroupTicket = Arc<Ticket<Fate>>;
 
-/// Why the store takes no more calls; an error that many callers get.
-#[derive(Clone)]
-pub(super) struct Fate {
-    kind: ErrorKind,
-    message: Arc<str>,
-}
-
-impl Fate {
-    fn of(error: &Error) -> Self {
-        Self { kind: error.kind(), message: error.to_string().into() }
-    }
-
-    pub(super) fn error(&self) -> Error {
-        Error::new(self.kind, self.message.to_string())
-    }
-}
-
-impl super::line::Fate for Fate {
-    fn poison(&self) -> Self {
-        let kind = match self.kind {
-            ErrorKind::Fenced => ErrorKind::Fenced,
-            _ => ErrorKind::Poisoned,
-        };
-        let message = format!(
-            "the store takes no more calls since a commit failed; nothing of this call was \
-             written. Open it again. The failure: {}",
-            self.message
-        );
-        Self { kind, message: message.into() }
-    }
-}
-
 thread_local! {
     /// Whether this thread is inside a plan: a second one would wait for itself for ever.
     static PLANNING: Cell<bool> = const { Cell::new(false) };
@@ -134,7 +108,12 @@ impl Drop for Planning {
 }
 
 impl Committer {
-    pub(super) fn new(engine: Engine, store: StoreId, options: &Options) -> Result<Arc<Self>> {
+    pub(super) fn new(
+        engine: Engine,
+        medium: &Medium,
+        store: StoreId,
+        options: &Options,
+    ) -> Result<Arc<Self>> {
         let durable = engine.snapshot()?;
         let head = &engine.head;
         let marks = Marks {
@@ -149,6 +128,7 @@ impl Committer {
         let room =
             Room { members_max: options.in_flight_steps, bytes_max: options.in_flight_bytes };
         let epoch = head.epoch;
+        let lock = engine.lock.as_ref().and_then(LockFile::number).into_iter();
         Ok(Arc::new(Self {
             line: Line::new(first, room),
             marks: Mutex::new(marks),
@@ -158,6 +138,7 @@ impl Committer {
             helper: Mutex::new(false),
             clock: options.clock.clone(),
             held: Held::default(),
+            home: Home::of(lock.chain(medium.numbers().iter().copied()).collect()),
             store,
             epoch,
             retention: options.retention,
@@ -180,6 +161,7 @@ impl Committer {
         self: &Arc<Self>,
         work: impl FnOnce(&mut Plan<'_>) -> Result<T>,
     ) -> Result<(T, Option<GroupTicket>)> {
+        self.home.check()?;
         self.start_helper()?;
         self.plan(work, super::line::State::see_to_open)
     }
@@ -189,6 +171,7 @@ impl Committer {
         work: impl FnOnce(&mut Plan<'_>) -> Result<T>,
         joined: impl FnOnce(&super::line::State<Group, Fate>),
     ) -> Result<(T, Option<GroupTicket>)> {
+        self.home.check()?;
         let _planning = Planning::enter()?;
         let mut state =
             self.line.enter(&|group| self.commit_group(group)).map_err(|fate| fate.error())?;
@@ -222,6 +205,8 @@ impl Committer {
             aside: 0,
         };
         let value = work(&mut plan)?;
+        // The closure may have forked, and this may be the child.
+        self.home.check()?;
         let Plan { mut writes, next_id, incarnation, new_horizon, first_due, newest_read, .. } =
             plan;
         let ticket = if writes.is_empty() {
@@ -251,6 +236,7 @@ impl Committer {
 
     /// Returns when the ticket's group is durable, or has failed.
     pub(super) fn wait(&self, ticket: &GroupTicket) -> Result<()> {
+        self.home.check()?;
         // Inside a plan the line is locked by this very thread.
         drop(Planning::enter()?);
         self.line.wait(ticket, &|group| self.commit_group(group)).map_err(|fate| fate.error())
@@ -258,6 +244,7 @@ impl Committer {
 
     /// Waits until all that was planned so far is durable.
     pub(super) fn flush(&self) -> Result<()> {
+        self.home.check()?;
         drop(Planning::enter()?);
         let state = self.line.look();
         if let Some(fate) = state.fate() {
@@ -309,6 +296,7 @@ impl Committer {
 
     /// The durable state, unless the store takes no more calls.
     pub(super) fn read(&self) -> Result<Arc<Snapshot>> {
+        self.home.check()?;
         let _planning = Planning::enter()?;
         match self.line.look().fate() {
             Some(fate) => Err(fate.error()),
@@ -324,6 +312,7 @@ impl Committer {
         table: Table,
         key: &[u8],
     ) -> Result<Option<Vec<u8>>> {
+        self.home.check()?;
         let _planning = Planning::enter()?;
         let state = self.line.look();
         let groups = [Some(&state.open), state.in_flight.as_deref()];
@@ -336,6 +325,7 @@ impl Committer {
 
     /// Confirms the wall clock: what it says now is believed.
     pub(super) fn trust_clock(&self) -> Result<()> {
+        self.home.check()?;
         let _planning = Planning::enter()?;
         let _no_plan = self.line.look();
         let mut marks = self.lock_marks();
@@ -345,12 +335,14 @@ impl Committer {
     }
 
     pub(super) fn clock_suspect(&self) -> Result<Option<Timestamp>> {
+        self.home.check()?;
         let _planning = Planning::enter()?;
         Ok(self.marks().clock.suspect)
     }
 
     /// Runs `work` on the engine while no commit is under way.
     pub(super) fn quiesced<T>(&self, work: impl FnOnce(&mut Engine) -> Result<T>) -> Result<T> {
+        self.home.check()?;
         let _planning = Planning::enter()?;
         self.with_engine(work)
     }
@@ -363,6 +355,7 @@ impl Committer {
     /// Waits for what is under way, marks the store as closed in order, and lets go of the file.
     /// A second call does nothing.
     pub(super) fn close(&self) -> Result<()> {
+        self.home.check()?;
         drop(Planning::enter()?);
         self.finish()
     }
@@ -370,6 +363,7 @@ impl Committer {
     /// [`close`](Committer::close) by the last handle, which no plan of this store can be: a run
     /// that plans holds one. It may be dropped inside a plan of another store.
     pub(super) fn finish(&self) -> Result<()> {
+        self.home.disown();
         let ended = self.line.end(&|group| self.commit_group(group), Fate::of(&closed()));
         let result = match ended {
             Ok(()) => {
@@ -385,6 +379,7 @@ impl Committer {
 
     /// Lets go of the file at once, as a crash would.
     pub(super) fn abandon(&self) {
+        self.home.disown();
         self.line.abandon(&Fate::of(&closed()));
         drop(self.engine.lock().unwrap_or_else(PoisonError::into_inner).take());
     }
@@ -428,8 +423,4 @@ impl Marks {
     fn lived(&self, clock: &dyn Clock) -> Timestamp {
         self.clock.high_water.after(clock.elapsed().saturating_sub(self.witness))
     }
-}
-
-fn closed() -> Error {
-    Error::invalid("the store was closed by this process: open it again")
 }

@@ -23,6 +23,10 @@ use crate::seq::{CommitSeq, Epoch, Incarnation};
 
 /// An open store: one file, written by this process alone. Clones are handles on the same store.
 ///
+/// The handle belongs to the process that opened the store. In a forked child every call on it, and
+/// on the runs, claims and relays made from it, is refused with
+/// [`ErrorKind::Forked`](crate::ErrorKind::Forked); the end of the child changes nothing of the store.
+///
 /// Dropping the last handle, runs included, closes the store like [`close`](Store::close), but
 /// without a word if that fails; while a panic unwinds it is left as a crash would leave it.
 #[derive(Clone)]
@@ -249,13 +253,23 @@ impl Store {
     }
 
     /// Takes a name that only one holder in this process can have.
-    pub(crate) fn hold(&self, kind: HoldKind, name: &[u8]) -> Option<Hold> {
-        self.inner.committer.held.take(kind, name)
+    ///
+    /// # Errors
+    /// `Forked`.
+    pub(crate) fn hold(&self, kind: HoldKind, name: &[u8]) -> Result<Option<Hold>> {
+        self.inner.committer.home.check()?;
+        Ok(self.inner.committer.held.take(kind, name))
     }
 }
 
 impl Drop for Inner {
     fn drop(&mut self) {
+        if self.committer.home.check().is_err() {
+            // A forked child. Closing would write the parent's file and free its lock, and may wait
+            // for a lock that a thread held which does not exist here. So nothing of it is dropped.
+            std::mem::forget((self.committer.clone(), self.medium.clone()));
+            return;
+        }
         if thread::panicking() {
             self.committer.abandon();
         } else {

@@ -12,6 +12,7 @@ use std::io::{Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
 use super::head::Head;
+use super::owner::{Owner, number_of};
 use super::place::{Place, private};
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
@@ -25,6 +26,7 @@ pub(super) struct LockFile {
     /// What the holder before left.
     left: Option<Note>,
     signed: bool,
+    owner: Owner,
 }
 
 /// The last commit that was acknowledged.
@@ -124,7 +126,8 @@ impl LockFile {
         // Who is named in it is gone. The note stays until this opening has dealt with it.
         let note = text.lines().next().filter(|line| line.starts_with("store "));
         let _ = file.set_len(note.map_or(0, |note| note.len() as u64 + 1));
-        let lock = Self { file, path, left: Note::read(&text), signed: false };
+        let lock =
+            Self { file, path, left: Note::read(&text), signed: false, owner: Owner::this() };
         // Somebody may have deleted the file between our opening and our locking it.
         if Place::of_file(&lock.file)? != Place::at(&lock.path)? {
             return Err(Error::new(
@@ -136,6 +139,11 @@ impl LockFile {
             ));
         }
         Ok(lock)
+    }
+
+    /// The number of the open lock file.
+    pub(super) fn number(&self) -> Option<i32> {
+        number_of(&self.file)
     }
 
     /// What the holder before left.
@@ -162,7 +170,7 @@ impl LockFile {
 
     /// Notes down that a commit is durable, before anybody is told.
     pub(super) fn note(&mut self, store: StoreId, head: &Head) {
-        if self.signed {
+        if self.signed && self.owner.is_here() {
             let _ = write_at_start(&self.file, Note::text(store, head).as_bytes());
         }
     }
@@ -172,6 +180,10 @@ impl Drop for LockFile {
     /// Nobody holds it now: not by name, and not through a child process that is being started and
     /// has this file open for a moment. The note stays.
     fn drop(&mut self) {
+        // The lock is the parent's as well, and unlocking would free it for both.
+        if !self.owner.is_here() {
+            return;
+        }
         if self.signed {
             let _ = self.file.set_len(NOTE_BYTES);
         }
@@ -205,10 +217,11 @@ fn locked(store: &Path, lock: &Path) -> Error {
     let holder = holder.collect::<Vec<_>>().join(" ");
     let holder = match named_pid(&text) {
         None => "an unknown process".to_owned(),
-        // Who has it now has only just taken it, or is in another container.
-        Some(pid) if is_gone(pid) => {
-            format!("not by who signed last and is not seen here: {holder}")
-        }
+        Some(pid) if is_gone(pid) => format!(
+            "process {pid}, which signed last, is not seen here; a child that it forked still has the \
+             lock file open, or a process in another container has it, or one that has only just \
+             taken it: {holder}"
+        ),
         Some(_) => holder,
     };
     Error::new(

@@ -6,6 +6,7 @@
 mod backend;
 mod disk;
 mod engine;
+mod fate;
 mod fault;
 mod group;
 mod handle;
@@ -19,6 +20,7 @@ mod lock;
 mod model;
 mod open;
 mod options;
+mod owner;
 mod pending;
 mod place;
 mod plan;

@@ -229,7 +229,7 @@ impl Options {
         if let Some(lock) = &mut engine.lock {
             lock.sign(identity.store, &engine.head, self.clock.now());
         }
-        let committer = Committer::new(engine, identity.store, self)?;
+        let committer = Committer::new(engine, &medium, identity.store, self)?;
         Ok(Store::new(committer, medium, clean, created))
     }
 

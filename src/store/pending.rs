@@ -30,6 +30,7 @@ impl<T> Pending<T> {
     /// The failure of the commit that carried it: `Uncertain` if that may be on disk; `Invalid` if
     /// the value was taken already, or from inside a step's closure.
     pub fn wait(mut self) -> Result<T> {
+        self.committer.home.check()?;
         if let Some(ticket) = &self.ticket {
             self.committer.wait(ticket)?;
         }
@@ -38,6 +39,9 @@ impl<T> Pending<T> {
 
     /// What it came to, if it is durable or has failed by now; the value is handed out once.
     pub fn try_wait(&mut self) -> Option<Result<T>> {
+        if let Err(error) = self.committer.home.check() {
+            return Some(Err(error));
+        }
         let outcome = self.ticket.as_ref().map_or(Some(Ok(())), |ticket| ticket.outcome())?;
         Some(self.hand_out(outcome.map_err(|fate| fate.error())))
     }
@@ -54,6 +58,9 @@ impl<T> Future for Pending<T> {
     type Output = Result<T>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<T>> {
+        if let Err(error) = self.committer.home.check() {
+            return Poll::Ready(Err(error));
+        }
         let outcome = match &self.ticket {
             None => Some(Ok(())),
             Some(ticket) => ticket.outcome_or_wake(context.waker()),

@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 use redb::{ReadOnlyTable, ReadTransaction, ReadableDatabase, ReadableTable};
 
 use super::fault::{shielded, storage_error};
+use super::owner::Owner;
 use super::tables::{Record, Table};
 use crate::error::{Error, ErrorKind, Result};
 use crate::record::{
@@ -139,26 +140,41 @@ type Rows = ReadOnlyTable<&'static [u8], &'static [u8]>;
 
 /// The durable state as of one commit.
 pub(crate) struct Snapshot {
-    txn: ReadTransaction,
+    /// There until it is dropped.
+    txn: Option<ReadTransaction>,
     tables: [OnceLock<Rows>; Table::ALL.len()],
     value_limit: usize,
+    owner: Owner,
+}
+
+impl Drop for Snapshot {
+    /// In a forked child redb's own lists may be locked for ever: it forgets them.
+    fn drop(&mut self) {
+        if !self.owner.is_here() {
+            let tables =
+                std::mem::replace(&mut self.tables, std::array::from_fn(|_| OnceLock::new()));
+            std::mem::forget((self.txn.take(), tables));
+        }
+    }
 }
 
 impl Snapshot {
     pub(super) fn take(db: &redb::Database, value_limit: usize) -> Result<Arc<Self>> {
         let txn = shielded("begin reading", || db.begin_read().map_err(storage_error))?;
         let tables = std::array::from_fn(|_| OnceLock::new());
-        Ok(Arc::new(Self { txn, tables, value_limit }))
+        Ok(Arc::new(Self { txn: Some(txn), tables, value_limit, owner: Owner::this() }))
     }
 
     fn rows(&self, table: Table) -> Result<&Rows> {
+        self.owner.check()?;
         let Some(slot) = self.tables.get(table.index()) else {
             return Err(Error::invalid("a table without an index"));
         };
         if let Some(rows) = slot.get() {
             return Ok(rows);
         }
-        let rows = self.txn.open_table(table.definition()).map_err(storage_error)?;
+        let txn = self.txn.as_ref().ok_or_else(|| Error::invalid("a snapshot that was dropped"))?;
+        let rows = txn.open_table(table.definition()).map_err(storage_error)?;
         Ok(slot.get_or_init(|| rows))
     }
 

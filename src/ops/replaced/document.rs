@@ -35,7 +35,7 @@ pub(super) fn validate(json: &Json, rules: Rules) -> Result<Found, String> {
 
 /// Keeps a run from being opened in this process while something is brought to it.
 pub(super) fn hold_run(store: &Store, run: &RunName) -> Result<Hold> {
-    store.hold(HoldKind::Run, run.as_str().as_bytes()).ok_or_else(|| {
+    store.hold(HoldKind::Run, run.as_str().as_bytes())?.ok_or_else(|| {
         Error::new(
             ErrorKind::Conflict,
             format!("the run \"{run}\" is open in this process: import before it is opened"),

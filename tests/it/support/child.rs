@@ -107,12 +107,13 @@ pub fn is_root() -> bool {
     root && std::fs::metadata("/proc/self").is_ok_and(|own| own.uid() == 0)
 }
 
-fn say(text: impl std::fmt::Display) {
+/// Says something to the test that has started this process.
+pub fn say(text: impl std::fmt::Display) {
     println!("\nchild: {text}");
     std::io::stdout().flush().unwrap();
 }
 
-fn wait_to_be_killed() {
+pub fn wait_to_be_killed() {
     let _ = std::io::stdin().read_line(&mut String::new());
 }
 
@@ -145,6 +146,9 @@ fn the_task_of_a_child() {
             let mut run = store.run::<Counter>("run").unwrap();
             report(count(&mut run, 1).map(|_| store.clone()));
         }
+        #[cfg(unix)]
+        other => crate::fork::task(other, path),
+        #[cfg(not(unix))]
         other => panic!("no such task: {other}"),
     }
 }

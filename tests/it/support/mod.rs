@@ -17,6 +17,8 @@ use milepost::{
 use serde::{Deserialize, Serialize};
 
 pub use child::{Child, is_root};
+#[cfg(unix)]
+pub use child::{say, wait_to_be_killed};
 pub use rows::{payload_of, reframed, rows_of, tampered, varint, varint_at, with_row};
 
 /// A state that shows order, number and content of the steps that made it.
