@@ -120,6 +120,7 @@ impl Home {
 
 /// The number of an open file, where files have numbers that a child inherits.
 #[cfg(unix)]
+#[allow(clippy::unnecessary_wraps, reason = "on other systems a file has none")]
 pub(super) fn number_of(file: &std::fs::File) -> Option<i32> {
     use std::os::fd::AsRawFd;
     Some(file.as_raw_fd())

@@ -96,6 +96,13 @@ fn started(task: &str) -> (tempfile::TempDir, std::path::PathBuf, Child) {
     (folder, path, child)
 }
 
+/// What a parent says of its child, its number, and what that child says, in whichever order.
+fn child_and_word(parent: &mut Child) -> (Pid, String) {
+    let (one, other) = (parent.says().unwrap(), parent.says().unwrap());
+    let number = |said: &str| said.parse().ok().map(Pid::from_raw);
+    number(&one).map(|pid| (pid, other.clone())).or(number(&other).map(|pid| (pid, one))).unwrap()
+}
+
 fn bytes_of(path: &Path) -> (Vec<u8>, Vec<u8>) {
     let lock = path.with_extension("lock");
     (std::fs::read(path).unwrap(), std::fs::read(lock).unwrap())
@@ -268,8 +275,8 @@ fn threads(path: &Path) {
 #[test]
 fn a_child_that_outlives_its_parent_opens_the_store_by_itself() {
     let (_folder, path, mut parent) = started("outlives");
-    let child = parent.says().unwrap();
-    assert_eq!(parent.says().as_deref(), Some("refused, then Locked"));
+    let (child, said) = child_and_word(&mut parent);
+    assert_eq!(said, "refused, then Locked");
     kill(Pid::from_raw(parent.pid().cast_signed()), Signal::SIGKILL).unwrap();
     assert_eq!(parent.says().as_deref(), Some("opened by the child"));
     assert_eq!(kind(Store::open(&path)), ErrorKind::Locked, "the child has it now");
@@ -324,18 +331,14 @@ fn opened(path: &Path) -> Store {
 #[test]
 fn a_child_that_only_lives_on_holds_the_lock_until_it_ends() {
     let (_folder, path, mut parent) = started("keeps");
-    let child: i32 = parent.says().unwrap().parse().unwrap();
-    assert_eq!(parent.says().as_deref(), Some("alive"));
-    kill_and_reap(parent);
+    let (child, said) = child_and_word(&mut parent);
+    assert_eq!(said, "alive");
+    parent.kill();
     let error = crate::support::error(Store::open(&path));
     assert_eq!(error.kind(), ErrorKind::Locked);
     assert!(error.to_string().contains("a child that it forked"), "{error}");
-    kill(Pid::from_raw(child), Signal::SIGKILL).unwrap();
+    kill(child, Signal::SIGKILL).unwrap();
     drop(opened(&path));
-}
-
-fn kill_and_reap(parent: Child) {
-    parent.kill();
 }
 
 fn keeps(path: &Path) {
@@ -353,12 +356,12 @@ fn keeps(path: &Path) {
 #[test]
 fn a_program_that_a_child_becomes_does_not_hold_the_store() {
     let (_folder, path, mut parent) = started("becomes");
-    let child: i32 = parent.says().unwrap().parse().unwrap();
-    assert_eq!(parent.says().as_deref(), Some("become"));
+    let (child, said) = child_and_word(&mut parent);
+    assert_eq!(said, "become");
     assert_eq!(kind(Store::open(&path)), ErrorKind::Locked, "`exec` has freed the parent's lock");
-    kill_and_reap(parent);
+    parent.kill();
     drop(opened(&path));
-    kill(Pid::from_raw(child), Signal::SIGKILL).unwrap();
+    kill(child, Signal::SIGKILL).unwrap();
 }
 
 fn becomes(path: &Path) {

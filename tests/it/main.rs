@@ -36,12 +36,9 @@ mod faults;
 mod fence;
 mod flips;
 mod forged;
-<<<<<<< HEAD
-mod full_disk;
-=======
 #[cfg(unix)]
 mod fork;
->>>>>>> cd28062 (Refuse a handle in a forked child: it wrote its parent's file and freed its lock)
+mod full_disk;
 mod golden;
 mod large_migrated;
 mod large_model;
