@@ -5,6 +5,7 @@
 mod documents;
 mod registry;
 mod run_folder;
+mod total;
 
 use std::fs;
 use std::io::{Seek, SeekFrom, Write};
@@ -54,7 +55,7 @@ pub fn damaged_everywhere(sample: &[u8], name: &str, read: impl Fn(&Path) -> Res
         on_disk.write_all(bytes).unwrap();
         on_disk.set_len(bytes.len() as u64).unwrap();
         if let Err(error) = read(&path) {
-            let kinds = [ErrorKind::Damaged, ErrorKind::TooNew];
+            let kinds = [ErrorKind::Damaged, ErrorKind::TooNew, ErrorKind::SchemaMismatch];
             assert!(kinds.contains(&error.kind()), "{:?}: {error}", error.kind());
             says(&error, &[name, "byte "]);
             refused += 1;

@@ -61,6 +61,12 @@ impl<'a> At<'a> {
         }
     }
 
+    /// The field, which has to be there; nothing of one that is `null`, as Python and Go write what
+    /// is not there.
+    pub(super) fn need_or_null(&self, name: &str) -> Result<Option<Self>, Wrong> {
+        self.need(name).map(|at| Some(at).filter(|at| *at.json != Json::Null))
+    }
+
     pub(super) fn fields(&self) -> Result<Vec<(&'a str, Self)>, Wrong> {
         let Json::Object(fields) = self.json else { return self.wrong("an object is expected") };
         let at = |(name, json): &'a (String, Json)| {

@@ -210,6 +210,8 @@ impl Layout {
     /// `separators=(",", ":"), ensure_ascii=False`
     pub(super) const TIGHT: Self =
         Self { lines: false, between: ",", colon: ":", ascii: false, sorted: false };
+    /// `separators=(",", ":")`
+    pub(super) const TIGHT_ASCII: Self = Self { ascii: true, ..Self::TIGHT };
     /// Nothing but the value: what a line of a JSONL has.
     pub(super) const LINE: Self =
         Self { lines: false, between: ", ", colon: ": ", ascii: true, sorted: false };

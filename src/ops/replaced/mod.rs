@@ -5,6 +5,7 @@ mod check;
 mod document;
 mod imported;
 mod json;
+mod named;
 mod number;
 mod parse;
 mod phases;

@@ -5,15 +5,13 @@ use std::fmt;
 use std::fs;
 use std::path::{Component, Path, PathBuf};
 
-use sha2::{Digest, Sha256};
-
 use super::check::{At, Found, Wrong};
 use super::document::{self, document, hold_run};
 use super::imported::Imported;
 use super::json::{Json, Layout};
+use super::named::{hashes, is_named};
 use super::source::{DOCUMENT_BYTES_MAX, Source, write_new};
-use super::time::{format_time, parse_time};
-use crate::clock::Timestamp;
+use super::time::{Moment, format_moment, parse_time};
 use crate::error::{Error, Result};
 use crate::id::RunName;
 use crate::ledger::Versioned;
@@ -21,8 +19,6 @@ use crate::record::Codec;
 use crate::step::{Checkpoint, CheckpointFilter, Labels, bring_checkpoint, state_now};
 use crate::store::Store;
 
-/// Fields that are no part of what the name is the hash of.
-const NOT_HASHED: [&str; 2] = ["checkpoint_id", "created_at"];
 /// The longest text that is made a label, in bytes, and the most labels of one checkpoint.
 const LABEL_BYTES_MAX: usize = 512;
 const LABELS_MAX: usize = 32;
@@ -60,12 +56,11 @@ impl RegistryState {
     /// The SHA-256 by which the registry names it, of its content as it is now.
     #[must_use]
     pub fn sha256(&self) -> String {
-        // Whether the registry hashed what is not ASCII escaped or plain, only its own id tells.
+        // Which of the ways to hash it the registry took, only its own id tells.
         let own = self.0.get("checkpoint_id").and_then(Json::as_text);
-        match hashes(&self.0) {
-            [_, plain] if own == Some(&plain) => plain,
-            [escaped, _] if own == Some(&escaped) => escaped,
-            _ => {
+        match own.filter(|own| is_named(&self.0, own)) {
+            Some(own) => own.to_owned(),
+            None => {
                 let [new, _] = hashes(&self.0.in_python_digits());
                 new
             }
@@ -78,13 +73,8 @@ impl RegistryState {
         self.0.get("strategy_name").and_then(Json::as_text).unwrap_or_default()
     }
 
-    fn created(&self) -> Option<Timestamp> {
+    fn created(&self) -> Option<Moment> {
         parse_time(self.0.get("created_at")?.as_text()?)
-    }
-
-    /// Whether the registry named this content so, escaped or plain.
-    fn is_named(&self, name: &str) -> bool {
-        hashes(&self.0).iter().any(|hash| hash == name)
     }
 
     fn labels(&self, entry: &Entry) -> Labels {
@@ -142,21 +132,11 @@ fn check_name(json: &Json, name: &str) -> Result<(), Wrong> {
     {
         return id.wrong(format!("it is not the name of the file, {name}"));
     }
-    let [escaped, plain] = hashes(json);
-    if name != escaped && name != plain {
-        return root.wrong(format!("its content is {escaped}, and its name says {name}"));
+    if !is_named(json, name) {
+        let [content, _] = hashes(json);
+        return root.wrong(format!("its content is {content}, and its name says {name}"));
     }
     Ok(())
-}
-
-/// The hash of the canonical content, as Python writes it with `ensure_ascii` and without.
-fn hashes(json: &Json) -> [String; 2] {
-    let fields = json.fields().iter().filter(|(name, _)| !NOT_HASHED.contains(&name.as_str()));
-    let content = Json::Object(fields.cloned().collect());
-    [Layout::CANONICAL, Layout::CANONICAL_UTF8].map(|layout| {
-        let hash = Sha256::digest(layout.write(&content));
-        hash.iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"))
-    })
 }
 
 /// A registry of strategy states: a tree of files, read and proven.
@@ -164,7 +144,9 @@ fn hashes(json: &Json) -> [String; 2] {
 /// Each strategy becomes a run, and each file a checkpoint of it: labelled with `sha256`, its old id,
 /// and with `file`, `created_at`, `timestamp`, `strategy_name`, `version` and what stands in its
 /// metadata; saved at the time it was created; and pinned, since the registry let go of nothing. The
-/// run's own state is that of the newest one.
+/// run's own state is that of the newest one, by `created_at` with every digit it has, then by
+/// `timestamp`, then by the name of the file. A time that cannot be read counts as the oldest, and is
+/// a remark; so is a newest one that is not newer than another.
 ///
 /// ```
 /// # let dir = tempfile::tempdir().unwrap();
@@ -192,6 +174,8 @@ pub struct Registry {
 struct Entry {
     /// By time, then by file.
     order: String,
+    /// What of it is time.
+    times: String,
     /// Below the root, with slashes.
     file: String,
     strategy: String,
@@ -227,10 +211,37 @@ impl Registry {
                 registry.remarks.push(format!("{} is a copy of {other}", entry.file));
                 continue;
             }
+            if state.created().is_none() {
+                registry.remarks.push(format!(
+                    "{}: its `created_at` is missing or cannot be read: it counts as older than those \
+                     whose time is known. It is no part of the hash: if it is not old, mend a copy",
+                    entry.file
+                ));
+            }
             registry.entries.push(entry);
         }
         registry.entries.sort_by(|one, other| one.order.cmp(&other.order));
+        registry.remark_on_ties();
         Ok(registry)
+    }
+
+    /// Where only the name of a file says which of two is the newest, a person should know.
+    fn remark_on_ties(&mut self) {
+        let mut newest: BTreeMap<&str, &Entry> = BTreeMap::new();
+        let mut ties: BTreeMap<&str, String> = BTreeMap::new();
+        for entry in &self.entries {
+            ties.remove(entry.strategy.as_str());
+            let before = newest.insert(&entry.strategy, entry);
+            if let Some(before) = before.filter(|before| before.times == entry.times) {
+                let remark = format!(
+                    "{} and {} are of the same time: the second one is taken as the newest",
+                    before.file, entry.file
+                );
+                ties.insert(&entry.strategy, remark);
+            }
+        }
+        let ties: Vec<_> = ties.into_values().collect();
+        self.remarks.extend(ties);
     }
 
     fn below_root(&self, path: &Path) -> Result<String> {
@@ -286,7 +297,8 @@ impl Registry {
         store
             .commit(|plan| {
                 let order = entry.order.clone();
-                bring_checkpoint(plan, run, &state, (&labels, state.created()), order)
+                let created = state.created().map(|created| created.at);
+                bring_checkpoint(plan, run, &state, (&labels, created), order)
             })
             .map_err(|error| error.context(&entry.file))
     }
@@ -294,18 +306,24 @@ impl Registry {
     /// Writes all checkpoints of a run that are of this type as files of a registry, named by their
     /// content; how many files it has. What was imported has the content, the name and the folder it
     /// had; what has been made since gets an id, a time and the folder of that, and is one file if its
-    /// content came back in the same month. All of it is durable when it returns. A file that is there
-    /// with the same bytes is left alone.
+    /// content came back in the same month, of the later time. What was newer is of a later time, by a
+    /// microsecond where the clock did not tell: given back, the newest is the same one. All of it is
+    /// durable when it returns. A file that is there with the same content, and of no earlier time, is
+    /// left alone.
     ///
     /// # Errors
-    /// `Conflict` if another file stands in the place of one; `Damaged` if a checkpoint is; `Invalid`
+    /// `Conflict` if another file stands in the place of one, or the same content of an earlier time:
+    /// take an empty folder; `Damaged` if a checkpoint is; `Invalid`
     /// for a bad name; `Io`, `NoSpace` or `NotFound`; `Poisoned`.
     pub fn export(store: &Store, run: &str, root: impl AsRef<Path>) -> Result<u64> {
         let run = RunName::new(run)?;
         let mut files = HashSet::new();
-        for checkpoint in checkpoints_of(store, &run)? {
+        let checkpoints = checkpoints_of(store, &run)?;
+        let times = times_of(&checkpoints);
+        // The newest first: of two with one name, it is the one that is written.
+        for (checkpoint, at) in checkpoints.iter().zip(times) {
             let state: RegistryState = store.checkpoints().load(&checkpoint.id)?;
-            files.insert(write_state(root.as_ref(), state, &checkpoint)?);
+            files.insert(write_state(root.as_ref(), state, checkpoint, at)?);
         }
         Ok(files.len() as u64)
     }
@@ -325,10 +343,13 @@ impl Registry {
 
 impl Entry {
     fn of(state: &RegistryState, sha256: &str, file: String) -> Self {
-        let text = |name| state.0.get(name).and_then(Json::as_text).unwrap_or_default();
-        let created = state.created().unwrap_or_default().as_ms();
+        let timestamp = state.0.get("timestamp").and_then(Json::as_text).unwrap_or_default();
+        let times = [state.created(), parse_time(timestamp)]
+            .map(|time| time.map_or_else(|| "-".to_owned(), |time| time.in_order()));
+        let times = format!("{} {timestamp}", times.join(" "));
         Self {
-            order: format!("{created:020} {} {file}", text("timestamp")),
+            order: format!("{times} {file}"),
+            times,
             strategy: state.strategy_name().to_owned(),
             identity: (
                 sha256.to_owned(),
@@ -384,8 +405,29 @@ fn identities(store: &Store, run: &RunName) -> Result<HashSet<Identity>> {
         .collect())
 }
 
-fn write_state(root: &Path, mut state: RegistryState, checkpoint: &Checkpoint) -> Result<PathBuf> {
-    let imported = checkpoint.labels.get("sha256").filter(|name| state.is_named(name)).cloned();
+/// The times that checkpoints are given, newest first as they are: each is later than those before it,
+/// also where the clock said the same of them, or went back.
+fn times_of(checkpoints: &[Checkpoint]) -> Vec<Moment> {
+    let mut last = Moment::default();
+    let mut times = Vec::with_capacity(checkpoints.len());
+    for checkpoint in checkpoints.iter().rev() {
+        let at = Moment::of(checkpoint.at).max(last.next());
+        let imported = checkpoint.labels.get("created_at").and_then(|at| parse_time(at));
+        last = at.max(imported.unwrap_or_default());
+        times.push(at);
+    }
+    times.reverse();
+    times
+}
+
+/// Writes a checkpoint as a file. What was imported keeps the time it had.
+fn write_state(
+    root: &Path,
+    mut state: RegistryState,
+    checkpoint: &Checkpoint,
+    at: Moment,
+) -> Result<PathBuf> {
+    let imported = checkpoint.labels.get("sha256").filter(|name| is_named(&state.0, name)).cloned();
     let is_as_imported = imported.is_some();
     let sha256 = imported.unwrap_or_else(|| state.sha256());
     // Whoever made the store chose its labels: none leads out of the folder.
@@ -396,19 +438,18 @@ fn write_state(root: &Path, mut state: RegistryState, checkpoint: &Checkpoint) -
     let file =
         checkpoint.labels.get("file").filter(|file| is_as_imported && is_below(file)).cloned();
     if !is_as_imported {
-        // As Python's `isoformat` has it.
-        let at = format_time(checkpoint.at).replace('Z', "+00:00");
         state.0 = state.0.in_python_digits();
         state.0.set("checkpoint_id", sha256.as_str().into());
-        state.0.set("created_at", at.into());
+        state.0.set("created_at", format_moment(at).into());
     }
-    let at = format_time(state.created().unwrap_or(checkpoint.at));
+    let at = format_moment(state.created().unwrap_or(at));
     let (year, month) = (at.get(..4).unwrap_or_default(), at.get(5..7).unwrap_or_default());
     let path = root.join(file.unwrap_or_else(|| format!("{year}/{month}/{sha256}.json")));
     let text = Layout::FILE.write(&state.0);
-    // The same content has the same name, and only its time may be another one.
+    // The same content has the same name, and only its time may be another one. An earlier one would
+    // make another checkpoint the newest.
     let is_there = fs::read(&path).is_ok_and(|there| there == text.as_bytes())
-        || (!is_as_imported && RegistryState::read(&path).is_ok());
+        || RegistryState::read(&path).is_ok_and(|there| there.created() >= state.created());
     if is_there {
         return Ok(path);
     }

@@ -59,9 +59,10 @@ const KEYS_BYTES_MAX: u64 = 1 << 30;
 ///
 /// The keys win for what was seen: an input behind the position whose key is there is a duplicate. The
 /// position is that of `checkpoint.json`, and so is the number of steps (`processed_count`); if that
-/// does not fit the index, a remark says so. A last line without an end that is no whole object was cut
-/// short by a crash: it is left out, and [`Imported::cut_short`] says where it stands. Nothing else is
-/// left out.
+/// does not fit the index, a remark says so. A last line without an end that is not whole was cut short
+/// by a crash: it is left out, and [`Imported::cut_short`] says where it stands. A line whose key is
+/// empty or `null` is no key of a step: a remark names it, and it is given back. Nothing else is left
+/// out.
 #[derive(Clone, PartialEq, Eq)]
 pub struct RunFolder {
     checkpoint: Json,
@@ -111,6 +112,13 @@ impl RunFolder {
             let (has_end, whole) = (line.ends_with(b"\n"), line.trim_ascii_end());
             match key_of(whole) {
                 _ if whole.is_empty() => {}
+                Ok((key, more)) if key.is_empty() => {
+                    self.remarks.push(format!(
+                        "line {} of {KEYS} has no key: no step can have it, and it was left out",
+                        nth + 1
+                    ));
+                    self.lines.extend(more.map(|line| (key, line)));
+                }
                 Ok((key, more)) => {
                     if let Some(line) = more {
                         self.lines.insert(key.clone(), line);
@@ -119,7 +127,8 @@ impl RunFolder {
                         self.keys.push(key);
                     }
                 }
-                Err(_) if !has_end => {
+                // What is whole was written to its end, and is not what the bot writes.
+                Err(_) if !has_end && parse(whole, None).is_err() => {
                     let (byte, bytes) = (begin as u64, line.len() as u64);
                     self.cut_short = Some(CutShort { byte, bytes });
                     self.remarks.push(format!(
@@ -264,6 +273,10 @@ impl RunFolder {
         std::fs::create_dir_all(folder)
             .map_err(|error| Error::io(format!("making {}", folder.display()), error))?;
         let mut lines = String::new();
+        if let Some(line) = self.lines.get("") {
+            lines.push_str(&Layout::LINE.write(line));
+            lines.push('\n');
+        }
         for key in &self.keys {
             let plain = || Json::Object(vec![("key".to_owned(), key.as_str().into())]);
             let line = self.lines.get(key).cloned().unwrap_or_else(plain);
@@ -334,15 +347,16 @@ fn check(json: &Json) -> Result<Option<String>, Wrong> {
     }
     let last = root.need("last_processed_idx")?;
     let next = match last.json.as_i64() {
+        _ if *last.json == Json::Null => Some(0),
         Some(-1) => Some(0),
         _ if last.json.as_u64().is_some() => {
             last.json.as_u64().and_then(|last| last.checked_add(1))
         }
         _ => return last.wrong("a whole number is expected, -1 for none and not below"),
     };
-    let processed = root.need("processed_count")?;
-    let count = processed.count()?;
-    if count >= COUNT_MAX {
+    let processed = root.need_or_null("processed_count")?;
+    let count = processed.as_ref().map_or(Ok(0), At::count)?;
+    if let Some(processed) = processed.filter(|_| count >= COUNT_MAX) {
         return processed.wrong("no run makes so many steps");
     }
     root.each(&["updated_at"], At::time)?;
@@ -354,16 +368,17 @@ fn check(json: &Json) -> Result<Option<String>, Wrong> {
     }))
 }
 
-/// The key of a line; and the line, if it has more than that.
+/// The key of a line, empty if it is `null`; and the line, if it has more than that.
 fn key_of(line: &[u8]) -> Result<(String, Option<Json>), Fault> {
     let json = parse(line, None)?;
     let root = At::root(&json);
-    let key = root.fields().and_then(|_| root.need("key")).and_then(|key| key.name());
+    let key = root.fields().and_then(|_| root.need_or_null("key"));
+    let key = key.and_then(|key| key.map_or(Ok(""), |key| key.text()));
     let key = key.map_err(|Wrong { path, why, .. }| Fault {
         byte: super::parse::byte_of(line, &path),
         path,
         why,
     })?;
-    let (key, has_more) = (key.to_owned(), json.fields().len() > 1);
+    let (key, has_more) = (key.to_owned(), json.fields().len() > 1 || key.is_empty());
     Ok((key, has_more.then_some(json)))
 }

@@ -55,18 +55,27 @@ impl Source {
 
     /// An error that names this file, the byte and the field.
     pub(super) fn damaged(&self, fault: &Fault) -> Error {
-        Error::damaged(format!(
-            "{}: {fault}. The file was left as it is, and nothing of it was imported: restore it, or \
-             mend a copy",
+        self.refused(ErrorKind::Damaged, fault)
+    }
+
+    fn refused(&self, kind: ErrorKind, fault: &Fault) -> Error {
+        let advice = match kind {
+            ErrorKind::TooNew => "upgrade this program",
+            ErrorKind::SchemaMismatch => "have the old program's newest release write it once more",
+            _ => "restore it, or mend a copy",
+        };
+        let message = format!(
+            "{}: {fault}. The file was left as it is, and nothing of it was imported: {advice}",
             self.path.display()
-        ))
+        );
+        Error::new(kind, message)
     }
 
     /// The same for what is JSON, and not what it should be.
     pub(super) fn wrong(&self, wrong: Wrong) -> Error {
         let Wrong { kind, path, why } = wrong;
         let byte = byte_of(&self.bytes, &path);
-        self.damaged(&Fault { byte, path, why }).with_kind(kind)
+        self.refused(kind, &Fault { byte, path, why })
     }
 }
 

@@ -80,7 +80,7 @@ fn the_sample_of_a_pipeline_is_a_run_and_comes_back() {
     assert_eq!(phases.test_id(), "fastapi_pipeline_abc12345");
     let order: Vec<_> = phases.phases().iter().map(|(name, _)| name.as_str()).collect();
     assert_eq!(order, ["discovery", "masterplan", "code_generation", "atomization"]);
-    assert_eq!(phases.next(), Some("code_generation"));
+    assert_eq!(phases.next().unwrap(), Some("code_generation"));
     let back = folder();
     let back = back.path().join("back.json");
     Phases::of_run(&store, "pipeline").unwrap().write(&back).unwrap();
