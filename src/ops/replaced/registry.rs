@@ -5,139 +5,23 @@ use std::fmt;
 use std::fs;
 use std::path::{Component, Path, PathBuf};
 
-use super::check::{At, Found, Wrong};
-use super::document::{self, document, hold_run};
+use super::document::hold_run;
 use super::imported::Imported;
 use super::json::{Json, Layout};
-use super::named::{hashes, is_named};
-use super::source::{DOCUMENT_BYTES_MAX, Source, write_new};
+use super::named::is_named;
+use super::registry_state::RegistryState;
+use super::source::write_new;
 use super::time::{Moment, format_moment, parse_time};
 use crate::error::{Error, Result};
 use crate::id::RunName;
 use crate::ledger::Versioned;
-use crate::record::Codec;
-use crate::step::{Checkpoint, CheckpointFilter, Labels, bring_checkpoint, state_now};
+use crate::step::{Checkpoint, CheckpointFilter, bring_checkpoint};
 use crate::store::Store;
 
-/// The longest text that is made a label, in bytes, and the most labels of one checkpoint.
-const LABEL_BYTES_MAX: usize = 512;
-const LABELS_MAX: usize = 32;
 /// Folders inside one another.
 const FOLDERS_MAX: usize = 16;
 /// How many checkpoints are listed at once.
 const PAGE: usize = 1_000;
-
-document! {
-    /// One checkpoint of a strategy-state registry: portfolio, orders, the strategy's state, metadata.
-    ///
-    /// Its file is named by the SHA-256 of its canonical JSON, without `checkpoint_id` and `created_at`;
-    /// see [`sha256`](RegistryState::sha256). [`Registry`] imports a whole tree of them.
-    RegistryState, "milepost.registry-state", check
-}
-
-impl RegistryState {
-    /// Reads a file of a registry, and proves it by its name. The file is not changed.
-    ///
-    /// # Errors
-    /// `Damaged` if it is not what the registry writes, with file, byte and field, or if its content is
-    /// not what its name says, with both hashes; `NotFound`; `Invalid` for what is no regular file;
-    /// `LimitExceeded` over 64 MiB; `Io`.
-    pub fn read(path: impl AsRef<Path>) -> Result<Self> {
-        let path = path.as_ref();
-        let source = Source::read(path, DOCUMENT_BYTES_MAX)?;
-        let state = Self(source.json()?);
-        let name = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
-        check(&state.0)
-            .and_then(|_| check_name(&state.0, name))
-            .map_err(|wrong| source.wrong(wrong))?;
-        Ok(state)
-    }
-
-    /// The SHA-256 by which the registry names it, of its content as it is now.
-    #[must_use]
-    pub fn sha256(&self) -> String {
-        // Which of the ways to hash it the registry took, only its own id tells.
-        let own = self.0.get("checkpoint_id").and_then(Json::as_text);
-        match own.filter(|own| is_named(&self.0, own)) {
-            Some(own) => own.to_owned(),
-            None => {
-                let [new, _] = hashes(&self.0.in_python_digits());
-                new
-            }
-        }
-    }
-
-    /// Of which strategy.
-    #[must_use]
-    pub fn strategy_name(&self) -> &str {
-        self.0.get("strategy_name").and_then(Json::as_text).unwrap_or_default()
-    }
-
-    fn created(&self) -> Option<Moment> {
-        parse_time(self.0.get("created_at")?.as_text()?)
-    }
-
-    fn labels(&self, entry: &Entry) -> Labels {
-        let (sha256, file) = (entry.identity.0.as_str(), entry.file.as_str());
-        let mut labels = Labels::new().with("sha256", sha256).with("file", file);
-        let mut free = LABELS_MAX - 2;
-        let metadata = self.0.get("metadata").map_or(&[][..], Json::fields);
-        let named = ["created_at", "timestamp", "strategy_name", "version"]
-            .into_iter()
-            .filter_map(|name| Some((name.to_owned(), self.0.get(name)?)))
-            .chain(metadata.iter().map(|(name, value)| (format!("metadata.{name}"), value)));
-        for (name, value) in named {
-            let text = match value {
-                Json::Text(text) => text.clone(),
-                Json::Number(_) | Json::Bool(_) => value.to_string(),
-                _ => continue,
-            };
-            if free > 0 && name.len() <= LABEL_BYTES_MAX && text.len() <= LABEL_BYTES_MAX {
-                labels = labels.with(name, text);
-                free -= 1;
-            }
-        }
-        labels
-    }
-}
-
-impl Default for RegistryState {
-    /// Of no strategy, and nothing in it.
-    fn default() -> Self {
-        Self(Json::Object(vec![("strategy_name".to_owned(), "".into())]))
-    }
-}
-
-fn check(json: &Json) -> Result<Found, Wrong> {
-    let root = At::root(json);
-    root.fields()?;
-    root.need("strategy_name")?.text()?;
-    root.each(&["checkpoint_id", "created_at", "timestamp", "version"], |at| {
-        if at.text()?.len() > LABEL_BYTES_MAX { at.wrong("it is too long") } else { Ok(()) }
-    })?;
-    root.each(&["metadata"], At::fields)?;
-    Ok(Found::default())
-}
-
-/// Holds the content against the name of its file.
-fn check_name(json: &Json, name: &str) -> Result<(), Wrong> {
-    let root = At::root(json);
-    let is_hex = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
-    if name.len() != 64 || !name.bytes().all(is_hex) {
-        return root.wrong("the name of its file is no SHA-256");
-    }
-    root.need("strategy_name")?.name()?;
-    if let Some(id) = root.field("checkpoint_id")
-        && id.text()? != name
-    {
-        return id.wrong(format!("it is not the name of the file, {name}"));
-    }
-    if !is_named(json, name) {
-        let [content, _] = hashes(json);
-        return root.wrong(format!("its content is {content}, and its name says {name}"));
-    }
-    Ok(())
-}
 
 /// A registry of strategy states: a tree of files, read and proven.
 ///
@@ -293,7 +177,7 @@ impl Registry {
 
     fn bring(&self, store: &Store, run: &RunName, entry: &Entry) -> Result<()> {
         let state = RegistryState::read(self.root.join(&entry.file))?;
-        let labels = state.labels(entry);
+        let labels = state.labels(&entry.identity.0, &entry.file);
         store
             .commit(|plan| {
                 let order = entry.order.clone();
@@ -343,7 +227,7 @@ impl Registry {
 
 impl Entry {
     fn of(state: &RegistryState, sha256: &str, file: String) -> Self {
-        let timestamp = state.0.get("timestamp").and_then(Json::as_text).unwrap_or_default();
+        let timestamp = state.json().get("timestamp").and_then(Json::as_text).unwrap_or_default();
         let times = [state.created(), parse_time(timestamp)]
             .map(|time| time.map_or_else(|| "-".to_owned(), |time| time.in_order()));
         let times = format!("{} {timestamp}", times.join(" "));
@@ -353,7 +237,7 @@ impl Entry {
             strategy: state.strategy_name().to_owned(),
             identity: (
                 sha256.to_owned(),
-                state.0.get("created_at").and_then(Json::as_text).map(str::to_owned),
+                state.json().get("created_at").and_then(Json::as_text).map(str::to_owned),
             ),
             file,
         }
@@ -427,7 +311,8 @@ fn write_state(
     checkpoint: &Checkpoint,
     at: Moment,
 ) -> Result<PathBuf> {
-    let imported = checkpoint.labels.get("sha256").filter(|name| is_named(&state.0, name)).cloned();
+    let imported =
+        checkpoint.labels.get("sha256").filter(|name| is_named(state.json(), name)).cloned();
     let is_as_imported = imported.is_some();
     let sha256 = imported.unwrap_or_else(|| state.sha256());
     // Whoever made the store chose its labels: none leads out of the folder.
@@ -438,14 +323,14 @@ fn write_state(
     let file =
         checkpoint.labels.get("file").filter(|file| is_as_imported && is_below(file)).cloned();
     if !is_as_imported {
-        state.0 = state.0.in_python_digits();
-        state.0.set("checkpoint_id", sha256.as_str().into());
-        state.0.set("created_at", format_moment(at).into());
+        *state.json_mut() = state.json().in_python_digits();
+        state.json_mut().set("checkpoint_id", sha256.as_str().into());
+        state.json_mut().set("created_at", format_moment(at).into());
     }
     let at = format_moment(state.created().unwrap_or(at));
     let (year, month) = (at.get(..4).unwrap_or_default(), at.get(5..7).unwrap_or_default());
     let path = root.join(file.unwrap_or_else(|| format!("{year}/{month}/{sha256}.json")));
-    let text = Layout::FILE.write(&state.0);
+    let text = Layout::FILE.write(state.json());
     // The same content has the same name, and only its time may be another one. An earlier one would
     // make another checkpoint the newest.
     let is_there = fs::read(&path).is_ok_and(|there| there == text.as_bytes())
