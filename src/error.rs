@@ -39,6 +39,9 @@ pub enum ErrorKind {
     Uncertain(CommitSeq),
     /// An earlier failure made this handle unusable: reopen the store.
     Poisoned,
+    /// The file is not the store as it was left: another file, an older state, or none. Nothing was
+    /// changed: put the right file there, or say what is meant, see `Options::on_copy`.
+    OlderCopy,
     /// Stored bytes are not what was written: verify, then repair. Nothing was changed.
     Damaged,
     /// The record was written by another version or another type: migrate it.

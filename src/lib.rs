@@ -100,7 +100,7 @@
 //!   [`Store::reconcile`]: what comes after setting a store back.
 //! - [`RunFolder`], [`TaskGraph`], [`Phases`] and [`Registry`]: the files that a store replaces, read and
 //!   given back.
-//! - [`Options`]: what a commit costs and survives.
+//! - [`Options`]: what a commit costs and survives. [`OnCopy`]: copies of the file, and backups.
 //! - [`ErrorKind`]: what each error asks you to do.
 
 // The floors, lowest first. Imports run downhill only: `tests/tidy.rs` reads the sources.
@@ -145,7 +145,8 @@ pub use step::{
     RetentionPlan, Run, RunView, Tx,
 };
 pub use store::{
-    Disk, Durability, Limits, MemoryDisk, Options, Pending, Reopen, Resolution, Retention, Store,
+    Disk, Durability, Limits, MemoryDisk, OnCopy, Options, Pending, Reopen, Resolution, Retention,
+    Store,
 };
 
 #[cfg(doctest)]
@@ -171,3 +172,7 @@ struct GuideToSavepoints;
 #[cfg(doctest)]
 #[doc = include_str!("../docs/guide/move-from-the-old-files.md")]
 struct MoveFromTheOldFiles;
+
+#[cfg(doctest)]
+#[doc = include_str!("../docs/guide/copies-and-backups.md")]
+struct CopiesAndBackups;

@@ -122,11 +122,15 @@ pub fn repair(path: impl AsRef<Path>, options: &RepairOptions) -> Result<Repair>
         || found.tables.iter().any(|table| table.name == Table::Meta.name() && table.misses_rows());
     let highest = highest_of(&inspection);
     let kept = rebuild(inspection, &options.options, highest, |inspection, new| {
-        if may_miss_a_crash {
+        if may_miss_a_crash || inspection.copied.is_some() {
             new.put(&unclean_key(Epoch::default()), &Unclean::LOST)?;
         }
-        if found.lost_commits.is_some() || missing != Some(0) {
-            new.put(META_UNRECONCILED, &Unreconciled::default().and(why_unreconciled(missing)))?;
+        let is_lossy = found.lost_commits.is_some() || missing != Some(0);
+        let why = is_lossy.then(|| why_unreconciled(missing)).into_iter();
+        let why = why.chain(inspection.copied.map(why_copied)).collect::<Vec<_>>();
+        if !why.is_empty() {
+            let all = why.into_iter().fold(Unreconciled::default(), Unreconciled::and);
+            new.put(META_UNRECONCILED, &all)?;
         }
         let mut work = Work {
             inspection,
@@ -147,6 +151,10 @@ pub fn repair(path: impl AsRef<Path>, options: &RepairOptions) -> Result<Repair>
 fn why_unreconciled(missing: Option<u64>) -> String {
     let rows = missing.map_or_else(|| "an unknown number of".to_owned(), |rows| rows.to_string());
     format!("it was repaired, and {rows} rows or the newest commits of it were lost")
+}
+
+fn why_copied(why: &str) -> String {
+    format!("it was repaired as a copy ({why}), and the original may have sent since")
 }
 
 fn too_new(what: &str) -> Error {

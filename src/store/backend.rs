@@ -1,5 +1,6 @@
 //! A [`Disk`] as redb wants to see it, counting what goes through.
 
+use std::fs::File;
 use std::io;
 use std::ops::Bound;
 use std::sync::Arc;
@@ -89,6 +90,14 @@ impl Medium {
         match self {
             Self::File(file) => file.clone(),
             Self::Disk(disk) => disk.clone(),
+        }
+    }
+
+    /// The file, unless it is a disk of the caller's own.
+    pub(super) fn file(&self) -> Option<&File> {
+        match self {
+            Self::File(file) => Some(file.file()),
+            Self::Disk(_) => None,
         }
     }
 }

@@ -111,6 +111,10 @@ impl FileDisk {
         )
     }
 
+    pub(super) fn file(&self) -> &File {
+        &self.file
+    }
+
     /// Takes the blocks of a longer file now, so that a full disk is found while the step can still
     /// be refused, not while its commit is half written. The length stays as it is, where the file
     /// system can do that.

@@ -12,9 +12,10 @@ use super::head::{Head, Identity, read_head, read_identity};
 use super::integrity::Sum;
 use super::lock::LockFile;
 use super::open::{check_header, look_into, open_redb, verify_pages};
-use super::options::Options;
+use super::options::{OnCopy, Options};
+use super::origin::{META_ORIGIN, Origin};
 use super::shadow::Shadow;
-use super::snapshot::Snapshot;
+use super::snapshot::{Read, Snapshot};
 use super::tables::Table;
 use super::tail::healed;
 use crate::error::{Error, ErrorKind, Result};
@@ -27,6 +28,9 @@ pub(crate) struct Inspection {
     pub(crate) pages: Option<String>,
     /// That commits are missing which were acknowledged, if so.
     pub(crate) lost: Option<String>,
+    /// That this is another file than the one the store was in, if so, and the caller did not say that
+    /// it was moved.
+    pub(crate) copied: Option<&'static str>,
     /// That a newer program wrote the store, if so.
     pub(crate) newer: Option<String>,
     pub(super) identity: Option<Identity>,
@@ -52,6 +56,13 @@ impl Inspection {
         {
             inspection.lost = said(left.check(identity.store, head));
         }
+        if options.on_copy != OnCopy::Moved
+            && let (Some(rows), Some(file)) = (&inspection.rows, medium.file())
+            && let (Ok(Some(known)), Some(now)) =
+                (rows.record::<Origin>(META_ORIGIN), Origin::of(file)?)
+        {
+            inspection.copied = now.differs_from(&known);
+        }
         inspection.file = Some((path.to_owned(), lock));
         Ok(inspection)
     }
@@ -69,6 +80,7 @@ impl Inspection {
         let mut inspection = Self {
             pages: None,
             lost: None,
+            copied: None,
             newer: None,
             identity: None,
             head: None,

@@ -71,14 +71,14 @@ impl Note {
     /// Refuses a store whose newest commit is older than one that was acknowledged.
     ///
     /// # Errors
-    /// `InDoubt` for one that was closed in order, for then it is an older copy: what was sent since
+    /// `OlderCopy` for one that was closed in order, for then it is an older copy: what was sent since
     /// is not in it. `Damaged` for one that was not, which may have lost its newest commits.
     pub(super) fn check(&self, store: StoreId, head: &Head) -> Result<()> {
         if !self.is_behind(store, head) {
             return Ok(());
         }
         let (kind, what) = if head.clean {
-            (ErrorKind::InDoubt, "the file is an older copy")
+            (ErrorKind::OlderCopy, "the file is an older copy")
         } else {
             (ErrorKind::Damaged, "the file is damaged, or is an older copy")
         };
@@ -87,11 +87,29 @@ impl Note {
             format!(
                 "commit {} was acknowledged and is not in the file, whose newest is {}: {what}. \
                  Nothing was changed. Restore a newer copy; or, if an older one was put here on \
-                 purpose, open it with `Options::accept_older_copy`, and reconcile it with your \
-                 receivers",
+                 purpose, open it with `Options::on_copy(OnCopy::Copy)`, and reconcile it with \
+                 your receivers",
                 self.commit, head.seq
             ),
         ))
+    }
+
+    /// What is said where a store was and is none.
+    pub(super) fn store_is_gone(&self, path: &Path) -> Error {
+        Error::new(
+            ErrorKind::OlderCopy,
+            format!(
+                "there is no store at {}, and there was one: {} says that store {} had reached commit \
+                 {} there. It was deleted or moved, or its volume is not mounted. In an empty store \
+                 in its place every request would be new. Nothing was changed. Put the file back; or, \
+                 if it was deleted on purpose, delete the lock file too, or use \
+                 `Options::accept_deleted`",
+                path.display(),
+                beside(path, "lock").display(),
+                self.store,
+                self.commit
+            ),
+        )
     }
 
     /// Whether the store with this head is older than it was when this was noted down.

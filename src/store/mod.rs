@@ -20,10 +20,12 @@ mod lock;
 mod model;
 mod open;
 mod options;
+mod origin;
 mod owner;
 mod pending;
 mod place;
 mod plan;
+mod raise;
 mod rebuild;
 mod retention;
 mod rows;
@@ -37,7 +39,7 @@ mod whole_file;
 
 pub use disk::{Disk, MemoryDisk};
 pub use handle::{Resolution, Store};
-pub use options::{Durability, Limits, Options, Reopen};
+pub use options::{Durability, Limits, OnCopy, Options, Reopen};
 pub use pending::Pending;
 pub use retention::Retention;
 

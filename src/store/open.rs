@@ -18,26 +18,18 @@ use super::engine::{Engine, create_tables, write_head};
 use super::fault::{Db, shielded, storage_error};
 use super::group::Committer;
 use super::handle::Store;
-use super::head::{
-    ClockMark, FORMAT, Head, Identity, META_IDENTITY, META_UNCLEAN, Unclean, read_head,
-    read_identity, unclean_key,
-};
-use super::lock::{LockFile, Note, beside};
+use super::head::{ClockMark, FORMAT, Head, Identity, META_IDENTITY, read_head, read_identity};
+use super::lock::{LockFile, beside};
 use super::options::{Options, Reopen};
+use super::origin::{META_ORIGIN, Origin};
 use super::place::{Anchor, Place, open_existing, private, sync_folder_of};
-use super::plan::Overlay;
 use super::shadow::{Gate, Shadow};
-use super::snapshot::{Read, Snapshot};
+use super::snapshot::Snapshot;
 use super::tables::{Record, Table};
 use super::tail::healed;
-use super::unreconciled::{META_UNRECONCILED, Unreconciled};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::StoreId;
 use crate::record::{Header, encode, seal};
-use crate::seq::Epoch;
-
-/// How many epochs without a close are remembered.
-const UNCLEAN_KEPT: usize = 1_024;
 
 impl Options {
     /// Creates a store at `path` and opens it. When it returns, the empty store and its name in the
@@ -45,13 +37,18 @@ impl Options {
     ///
     /// # Errors
     /// `Conflict` if something is there already, `Locked` if another process is about to create it,
-    /// `NotFound` if the folder is missing, `Io` or `NoSpace` if it cannot be written.
+    /// `OlderCopy` if a store was there and is gone, see
+    /// [`accept_deleted`](Options::accept_deleted), `NotFound` if the folder is missing, `Io` or
+    /// `NoSpace` if it cannot be written.
     pub fn create(&self, path: impl AsRef<Path>) -> Result<Store> {
         let path = path.as_ref();
         self.check()?;
         refuse_existing(path)?;
         let lock = LockFile::take(path)?;
         refuse_existing(path)?;
+        if let (Some(left), false) = (lock.left(), self.accept_deleted) {
+            return Err(left.store_is_gone(path));
+        }
         self.create_file(path)?;
         self.open_locked(path, lock, true)
     }
@@ -62,9 +59,10 @@ impl Options {
     /// # Errors
     /// `NotFound` if nothing is there; `Invalid` if it is no store (empty, a folder, a symlink,
     /// another kind of file); `Locked` if another process has it open; `Damaged` if its bytes are
-    /// not what was written, and then nothing of it was changed; `InDoubt` if it is an older copy of
-    /// the store that was here, see [`accept_older_copy`](Options::accept_older_copy); `TooNew` if a
-    /// newer program wrote it; `Io` or `NoSpace` if it cannot be read or written.
+    /// not what was written, and then nothing of it was changed; `OlderCopy` if it is another file
+    /// than the one the store was in, or an older state of it, see [`on_copy`](Options::on_copy), and
+    /// then nothing of it was changed either; `TooNew` if a newer program wrote it; `Io` or `NoSpace`
+    /// if it cannot be read or written.
     pub fn open(&self, path: impl AsRef<Path>) -> Result<Store> {
         let path = path.as_ref();
         self.check()?;
@@ -88,7 +86,8 @@ impl Options {
     /// [`Store::was_created`] says which.
     ///
     /// A bot that ought to have a history should use [`open`](Options::open): with a wrong path
-    /// this call makes an empty store, and every order looks new to it.
+    /// this call makes an empty store, and every order looks new to it. Only where the lock file of a
+    /// store is left and the store is not, it is refused.
     ///
     /// # Errors
     /// Those of [`open`](Options::open) and [`create`](Options::create).
@@ -195,13 +194,11 @@ impl Options {
             }
         }
         let (db, _) = open_redb(gated(), self.cache_bytes)?;
-        let (identity, head) = read_meta(&*Snapshot::take(&db, self.limits.value_bytes)?)?;
+        let rows = Snapshot::take(&db, self.limits.value_bytes)?;
+        let (identity, head) = read_meta(&rows)?;
         let (lock, anchor) = file.unzip();
-        let left = lock.as_ref().and_then(LockFile::left);
-        let newer = left.filter(|left| left.is_behind(identity.store, &head)).cloned();
-        if let Some(newer) = newer.as_ref().filter(|_| !self.accept_older_copy) {
-            newer.check(identity.store, &head)?;
-        }
+        let changes = self.compared(&*rows, &medium, lock.as_ref(), identity.store, &head)?;
+        drop(rows);
         let mut engine = Engine {
             db,
             store: identity.store,
@@ -216,7 +213,7 @@ impl Options {
         let clean = engine.head.clean;
         // Still behind the gate: this reads pages that nothing has read so far, and one of them may
         // be damaged.
-        self.raise_epoch(&mut engine, &identity, newer.as_ref())?;
+        self.raise_epoch(&mut engine, &changes)?;
         // It is a store of ours, and can be written. If a flush of it failed, what was read may be
         // in the cache alone.
         make_up_for_unsynced(&*medium.disk())
@@ -232,60 +229,6 @@ impl Options {
         let committer = Committer::new(engine, &medium, identity.store, self)?;
         Ok(Store::new(committer, medium, clean, created))
     }
-
-    /// The first commit of this holder. Everything older is now of an earlier epoch.
-    fn raise_epoch(
-        &self,
-        engine: &mut Engine,
-        identity: &Identity,
-        newer: Option<&Note>,
-    ) -> Result<()> {
-        let mut rows = Overlay::default();
-        let mut head = engine.head.clone();
-        if !head.clean {
-            // A commit that was under way had the next number: leave that number unused.
-            let key = unclean_key(head.epoch);
-            put(&mut rows, &key, &Unclean { last: head.seq })?;
-            head.seq = head.seq.next();
-            let kept = engine.snapshot()?.scan(Table::Meta, META_UNCLEAN, &[], UNCLEAN_KEPT)?;
-            if let (true, Some((oldest, _))) = (kept.len() == UNCLEAN_KEPT, kept.first()) {
-                rows.set(Table::Meta, oldest, None);
-            }
-        }
-        if let Some(newer) = newer
-            && let Some((epoch, seq)) = newer.reached(identity.store)
-        {
-            let rows_before = engine.snapshot()?;
-            let why = format!(
-                "an older copy was put in its place, which ends with commit {} where {seq} had been \
-                 reached",
-                engine.head.seq
-            );
-            put(&mut rows, META_UNRECONCILED, &Unreconciled::of(&*rows_before)?.and(why))?;
-            // What became of the commits in between, nobody can say. No store has an epoch 0.
-            put(&mut rows, &unclean_key(Epoch::default()), &Unclean::LOST)?;
-            // The newer file may have been in another life than this copy, as when this very copy was
-            // put back before.
-            head.incarnation = head.incarnation.max(newer.life).next();
-            head.epoch = head.epoch.max(epoch);
-            head.seq = head.seq.max(seq.next());
-        }
-        head.epoch = head.epoch.next();
-        head.seq = head.seq.next();
-        head.clean = false;
-        head.clock = head.clock.at_open(self.clock.now());
-        // Nobody was told anything by this opening: whether its mark is on disk is all the same.
-        engine
-            .try_commit(&rows, head)
-            .map_err(|error| error.context("the store could not be opened for writing"))
-    }
-}
-
-fn put<T: Record>(rows: &mut Overlay, key: &[u8], record: &T) -> Result<()> {
-    let payload = encode(record).map_err(|error| Error::invalid(error.to_string()))?;
-    let row = seal(T::TABLE.id(), key, Header::own(T::VERSION), &payload);
-    rows.set(T::TABLE, key, Some(&row));
-    Ok(())
 }
 
 fn refuse_existing(path: &Path) -> Result<()> {
@@ -320,30 +263,40 @@ pub(super) fn build_file(path: &Path, build: impl FnOnce(Medium) -> Result<()>) 
         })
 }
 
-/// Makes every table and writes identity and head, in one commit of two phases, and closes.
+/// Makes every table and writes identity, origin and head, in one commit of two phases, and closes.
 pub(super) fn initialize(
     medium: Medium,
     cache_bytes: usize,
     identity: &Identity,
     mut head: Head,
 ) -> Result<()> {
+    let origin = medium.file().map(Origin::marked).transpose()?.flatten();
     let (db, _) = open_redb(Backend::new(medium, Arc::default()), cache_bytes)?;
     shielded("create the store", || {
         let mut txn = db.begin_write().map_err(storage_error)?;
         txn.set_two_phase_commit(true);
         create_tables(&txn)?;
-        let payload = encode(identity).map_err(|error| Error::invalid(error.to_string()))?;
-        let row = seal(Table::Meta.id(), META_IDENTITY, Header::own(Identity::VERSION), &payload);
+        let mut first = vec![(META_IDENTITY, row_of(META_IDENTITY, identity)?)];
+        if let Some(origin) = &origin {
+            first.push((META_ORIGIN, row_of(META_ORIGIN, origin)?));
+        }
         let mut sum = head.sum(Table::Meta);
-        sum.add(Table::Meta, META_IDENTITY, &row);
-        head.set_sum(Table::Meta, sum);
         {
             let mut meta = txn.open_table(Table::Meta.definition()).map_err(storage_error)?;
-            meta.insert(META_IDENTITY, row.as_slice()).map_err(storage_error)?;
+            for (key, row) in &first {
+                sum.add(Table::Meta, key, row);
+                meta.insert(*key, row.as_slice()).map_err(storage_error)?;
+            }
         }
+        head.set_sum(Table::Meta, sum);
         write_head(&txn, &head)?;
         txn.commit().map_err(storage_error)
     })
+}
+
+fn row_of<T: Record>(key: &[u8], record: &T) -> Result<Vec<u8>> {
+    let payload = encode(record).map_err(|error| Error::invalid(error.to_string()))?;
+    Ok(seal(T::TABLE.id(), key, Header::own(T::VERSION), &payload))
 }
 
 /// Opens redb on a backend; the flag says whether it had to repair.

@@ -34,7 +34,8 @@ pub struct Options {
     pub(super) in_flight_steps: usize,
     pub(super) in_flight_bytes: usize,
     pub(super) retention: Retention,
-    pub(super) accept_older_copy: bool,
+    pub(super) on_copy: OnCopy,
+    pub(super) accept_deleted: bool,
 }
 
 /// What a commit costs and survives.
@@ -63,6 +64,26 @@ pub enum Reopen {
     /// [`Reopen::Instant`].
     #[default]
     Auto,
+}
+
+/// What happens when a store is opened in a file that is not the one it was in, or in an older state
+/// than it had reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum OnCopy {
+    /// It is refused with [`ErrorKind::OlderCopy`], and nothing of the file is changed.
+    #[default]
+    Refuse,
+    /// It is the store itself, moved by a tool that copies, and the original is gone: it continues as
+    /// before, in the same incarnation. An older state is still refused.
+    ///
+    /// If the original is used as well, both send under the same external ids.
+    Moved,
+    /// It is a copy of the store, or an older state of it: it continues in an incarnation of its own,
+    /// so that what it emits has external ids of its own. Nothing is sent or claimed before
+    /// [`Store::reconcile`](crate::Store::reconcile) was called. All that is in the commit of the
+    /// opening.
+    Copy,
 }
 
 /// The largest things a store takes; past them a call is refused before anything is written. How deep a
@@ -96,7 +117,8 @@ impl Default for Options {
             in_flight_steps: 4_096,
             in_flight_bytes: 16 << 20,
             retention: Retention::default(),
-            accept_older_copy: false,
+            on_copy: OnCopy::default(),
+            accept_deleted: false,
         }
     }
 }
@@ -166,17 +188,46 @@ impl Options {
         self
     }
 
-    /// Opens a store although commits are missing that were acknowledged when it was open last: an
-    /// older copy was put in its place on purpose. Without this it is refused.
+    /// What happens when the file is not the one the store was in, or is an older state of it.
+    /// [`OnCopy::Refuse`]. A file that is as it was left is opened as always, whatever this says.
     ///
-    /// The store then begins another life, so that what it emits has external ids of its own, and
-    /// nothing is sent or claimed before [`Store::reconcile`](crate::Store::reconcile) was called.
-    /// All that is in the commit of the opening. A copy that is as new as it should be is opened as
-    /// always. What is missing is known by a note in `<store>.lock`: restore a copy under the old
-    /// name, beside that file, or nobody can tell.
+    /// The store knows its file by what a copy cannot have and a rename keeps; how far it had come is
+    /// noted in `<store>.lock`. Restore a backup under the old name, beside that file, so that it is
+    /// known to be older. The page *copies and backups* of the guide has a table of cases.
+    ///
+    /// ```
+    /// # let folder = tempfile::tempdir().unwrap();
+    /// # let (path, copy) = (folder.path().join("bot.mp"), folder.path().join("copy.mp"));
+    /// use milepost::{ErrorKind, OnCopy, Options, Store};
+    ///
+    /// Store::create(&path)?.close()?;
+    /// std::fs::copy(&path, &copy).unwrap();
+    /// let refused = Store::open(&copy).unwrap_err();
+    /// assert_eq!(refused.kind(), ErrorKind::OlderCopy);
+    /// let store = Options::new().on_copy(OnCopy::Copy).open(&copy)?;
+    /// store.reconcile("ben: a copy for tests, nothing was sent from it")?;
+    /// # Ok::<(), milepost::Error>(())
+    /// ```
     #[must_use]
-    pub fn accept_older_copy(mut self) -> Self {
-        self.accept_older_copy = true;
+    pub fn on_copy(mut self, on_copy: OnCopy) -> Self {
+        self.on_copy = on_copy;
+        self
+    }
+
+    /// The same as [`on_copy`](Options::on_copy) with [`OnCopy::Copy`]: an older copy was put in the
+    /// store's place on purpose.
+    #[must_use]
+    pub fn accept_older_copy(self) -> Self {
+        self.on_copy(OnCopy::Copy)
+    }
+
+    /// Creates a store although there was one at the path and is none: it was deleted on purpose.
+    /// Without this, [`create`](Options::create) and [`open_or_create`](Options::open_or_create) refuse
+    /// to while `<store>.lock` says that a store had acknowledged commits there. To delete a store,
+    /// delete both files.
+    #[must_use]
+    pub fn accept_deleted(mut self) -> Self {
+        self.accept_deleted = true;
         self
     }
 

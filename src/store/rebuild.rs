@@ -11,8 +11,10 @@ use super::inspect::Inspection;
 use super::lock::beside;
 use super::open::{build_file, initialize, open_redb};
 use super::options::{Durability, Options, Reopen};
+use super::origin::META_ORIGIN;
 use super::place::sync_folder_of;
 use super::plan::Overlay;
+use super::raise::life_of_a_copy;
 use super::tables::{META_HEAD, Record, Table};
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
@@ -69,7 +71,7 @@ impl Rebuild {
     /// Writes one row as it is.
     pub(crate) fn copy(&mut self, table: Table, key: &[u8], row: &[u8]) -> Result<()> {
         // The new file has its own.
-        if table == Table::Meta && (key == META_HEAD || key == META_IDENTITY) {
+        if table == Table::Meta && [META_HEAD, META_IDENTITY, META_ORIGIN].contains(&key) {
             return Ok(());
         }
         self.rows.set(table, key, Some(row));
@@ -131,10 +133,13 @@ pub(crate) fn rebuild(
         highest.saw_commit(commit);
         raise(&mut highest.life, note.life.get());
     }
-    let fresh = match &inspection.head {
+    let mut fresh = match &inspection.head {
         Some(head) => continued(head, &highest),
         None => begun_anew(now, &highest),
     };
+    if inspection.copied.is_some() {
+        fresh.incarnation = life_of_a_copy(fresh.incarnation, now);
+    }
     let mut whole_head = fresh.clone();
     let building = beside(&path, "repairing");
     build_file(&building, |medium| {

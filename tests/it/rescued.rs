@@ -6,8 +6,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use milepost::{
-    Claimed, CommitSeq, ErrorKind, IntentId, Key, Labels, Options, RepairOptions, Resolution,
-    Store, Versioned, repair, verify,
+    Claimed, CommitSeq, ErrorKind, IntentId, Key, Labels, OnCopy, Options, RepairOptions,
+    Resolution, Store, Versioned, repair, verify,
 };
 use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
@@ -208,7 +208,7 @@ fn after_a_loss_no_commit_is_said_to_be_on_disk_that_was_not() {
     // Under another name: beside its lock it would be told for an older copy.
     let path = path.with_file_name("copy.mp");
     fs::write(&path, copy).unwrap();
-    let store = Store::open(&path).unwrap();
+    let store = Options::new().on_copy(OnCopy::Moved).open(&path).unwrap();
     assert_eq!(store.resolve(newest).unwrap(), Resolution::Committed);
     let behind = CommitSeq::new(newest.get() + 1);
     assert_eq!(store.resolve(behind).unwrap(), Resolution::NotCommitted);

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use milepost::testing::Rng;
-use milepost::{Error, ErrorKind, Store};
+use milepost::{Error, ErrorKind, OnCopy, Options, Store};
 
 use super::child::{Child, Said, say};
 use super::class::{Cases, Class, Outcome, Scene, Setting};
@@ -225,6 +225,9 @@ pub(crate) fn fill(args: &Args) -> Result<(), String> {
     store.close().map_err(text)?;
     if let Some(copy) = &args.copy {
         fs::copy(&args.path, copy).map_err(|error| error.to_string())?;
+        // Out of the mount, which goes with this process.
+        let moved = Options::new().on_copy(OnCopy::Moved).open(copy);
+        moved.and_then(Store::close).map_err(text)?;
     }
     say("copied")
 }

@@ -298,6 +298,12 @@ fn taken_away(path: &Path, take: impl FnOnce(&Path) -> std::io::Result<()>) -> R
     holder.must_say("close", "Fenced")?;
     drop(holder);
     if !path.exists() {
+        match Store::create(path) {
+            Err(error) if error.kind() == ErrorKind::OlderCopy => {}
+            other => return Err(format!("made where a store is missing: {other:?}")),
+        }
+        // The operator deletes what is left of it.
+        fs::remove_file(path.with_extension("mp.lock")).map_err(|error| error.to_string())?;
         small_store(path)?;
     }
     steps_are(path, 1)?;

@@ -129,7 +129,7 @@ fn set_back(folder: &Path, way: Way, since: u64, desk: &mut Desk) -> Result<(Sto
     };
     fs::copy(&backup, &store).map_err(io)?;
     match Store::open(&store) {
-        Err(error) if error.kind() == ErrorKind::InDoubt => {}
+        Err(error) if error.kind() == ErrorKind::OlderCopy => {}
         other => return Err(Error::abort(format!("an older copy was opened: {other:?}"))),
     }
     Ok((Options::new().accept_older_copy().open(&store)?, life))
