@@ -81,14 +81,14 @@ impl Origin {
         let has_inode = self.inode == known.inode;
         match self.born.zip(known.born) {
             Some((now, then)) if now != then => Some("it was made at another moment"),
-            Some(_) if has_inode => None,
-            // The inodes were numbered again: by a file system that is made smaller, or one that numbers
-            // them at every mount. Or the copy was made at once, within a tick of the clock.
-            Some(_) if self.is_marked_otherwise(known) => Some("it has another inode and mark"),
-            Some(_) => None,
+            // The inodes may be numbered again, by a file system that is made smaller, or one that numbers
+            // them at every mount. Without the mark, the copy was made within a tick of the clock.
+            Some(_) if !has_inode && self.is_marked_otherwise(known) => {
+                Some("it has another inode and mark")
+            }
             None if !has_inode => Some("it has another inode"),
             None if self.is_marked_otherwise(known) => Some("its inode was given to another file"),
-            None => None,
+            _ => None,
         }
     }
 

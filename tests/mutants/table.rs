@@ -372,7 +372,7 @@ pub(crate) const MUTANTS: &[Mutant] = &[
     Mutant {
         bug: "the opening after a crash does not remember the crash",
         patches: &[Patch {
-            file: "src/store/open.rs",
+            file: "src/store/raise.rs",
             is: "put(&mut rows, &key, &Unclean { last: head.seq })?;",
             becomes: "let _ = (&key, Unclean { last: head.seq });",
         }],
@@ -390,7 +390,7 @@ pub(crate) const MUTANTS: &[Mutant] = &[
     Mutant {
         bug: "a store that was just opened looks as if it were closed in order",
         patches: &[Patch {
-            file: "src/store/open.rs",
+            file: "src/store/raise.rs",
             is: "head.clean = false;",
             becomes: "head.clean = true;",
         }],
@@ -399,7 +399,7 @@ pub(crate) const MUTANTS: &[Mutant] = &[
     Mutant {
         bug: "an opening does not raise the epoch",
         patches: &[Patch {
-            file: "src/store/open.rs",
+            file: "src/store/raise.rs",
             is: "head.epoch = head.epoch.next();",
             becomes: "",
         }],
@@ -878,6 +878,37 @@ pub(crate) const MUTANTS: &[Mutant] = &[
             becomes: "let _ = self.file.set_len(0 * NOTE_BYTES);",
         }],
         fate: FoundBy(&[T17]),
+    },
+    Mutant {
+        bug: "a copy passes for the original",
+        patches: &[Patch {
+            file: "src/store/raise.rs",
+            is: "(OnCopy::Refuse, Some(why)) => return Err(is_copy(store, why)),",
+            becomes: "(OnCopy::Refuse, Some(why)) => drop(is_copy(store, why)),",
+        }],
+        fate: FoundBy(&[Test(
+            "copies::a_copy_of_a_live_store_is_refused_and_is_a_store_of_its_own_when_told",
+        )]),
+    },
+    Mutant {
+        bug: "the original comes to the incarnation of a copy",
+        patches: &[Patch {
+            file: "src/store/raise.rs",
+            is: "Some(_) => life_of_a_copy(head.incarnation, now),",
+            becomes: "Some(_) => head.incarnation.next(),",
+        }],
+        fate: FoundBy(&[Test(
+            "copies::an_original_that_is_set_back_never_comes_to_the_incarnation_of_a_copy",
+        )]),
+    },
+    Mutant {
+        bug: "an empty store is made where one was",
+        patches: &[Patch {
+            file: "src/store/open.rs",
+            is: "return Err(left.store_is_gone(path));",
+            becomes: "drop(left.store_is_gone(path));",
+        }],
+        fate: FoundBy(&[Test("copies::no_empty_store_is_made_where_one_was")]),
     },
     Mutant {
         bug: "a store that was set back sends before it is reconciled",
