@@ -82,10 +82,11 @@ pub struct Repair {
 /// # Errors
 /// `NotFound`, `Invalid` or `Locked`, as for opening it; `Damaged` if nothing of it can be read, or
 /// rows are missing and that was not accepted; `TooNew` if a newer program wrote any of it: what that
-/// one can read must not be put aside; `Io` or `NoSpace`. Nothing was changed then.
+/// one can read must not be put aside; `Io` if the disk failed to give what is on it, which is no
+/// damage; `Io` or `NoSpace` if the new file cannot be written. Nothing was changed then.
 pub fn repair(path: impl AsRef<Path>, options: &RepairOptions) -> Result<Repair> {
     let inspection = Inspection::of_path(path.as_ref(), &options.options)?;
-    let found = look(&inspection);
+    let found = look(&inspection)?;
     if found.is_sound() {
         return Ok(Repair { found, quarantined: 0, missing: 0, kept: None });
     }

@@ -67,10 +67,11 @@ pub struct DamagedRow {
 /// every accumulator, every index. Nothing of it is changed.
 ///
 /// # Errors
-/// `NotFound`, `Invalid` or `Locked`, as for opening it; `Io` if it cannot be read. Damage is not an
-/// error here, it is what the verification tells.
+/// `NotFound`, `Invalid` or `Locked`, as for opening it, also when it is open under another name;
+/// `Io` if it cannot be read: each read is tried three times, and one that fails for good is never
+/// taken for damage. Damage is not an error here, it is what the verification reports.
 pub fn verify(path: impl AsRef<Path>, options: &Options) -> Result<Verification> {
-    Ok(look(&Inspection::of_path(path.as_ref(), options)?))
+    look(&Inspection::of_path(path.as_ref(), options)?)
 }
 
 impl Store {
@@ -81,7 +82,7 @@ impl Store {
     /// `Invalid` when the store was closed or from inside a step's closure; `Io` if it cannot be
     /// read. Damage is not an error here, it is what the verification tells.
     pub fn verify(&self) -> Result<Verification> {
-        Inspection::of_store(self, |inspection| Ok(look(inspection)))
+        Inspection::of_store(self, look)
     }
 }
 
@@ -128,19 +129,23 @@ impl TableCheck {
 }
 
 /// Reads everything there is.
-pub(super) fn look(inspection: &Inspection) -> Verification {
+///
+/// # Errors
+/// `Io` if the disk failed to give it.
+pub(super) fn look(inspection: &Inspection) -> Result<Verification> {
     let mut indexes = Indexes::default();
     let tables =
         Table::ALL.into_iter().map(|table| look_at(inspection, table, &mut indexes)).collect();
     let expiry = indexes.expiry.fault().into_iter();
-    Verification {
+    inspection.check_read()?;
+    Ok(Verification {
         pages: inspection.pages.clone(),
         lost_commits: inspection.lost.clone(),
         newer: inspection.newer.clone(),
         head_readable: inspection.expected(Table::Meta).is_some(),
         tables,
         indexes: expiry.chain(indexes.references.faults()).collect(),
-    }
+    })
 }
 
 /// What tables say of one another.

@@ -86,6 +86,11 @@ impl Medium {
         }
     }
 
+    /// Whether its locks stay when redb has closed it.
+    fn is_held(&self) -> bool {
+        matches!(self, Self::File(file) if file.is_held())
+    }
+
     pub(super) fn disk(&self) -> Arc<dyn Disk> {
         match self {
             Self::File(file) => file.clone(),
@@ -168,6 +173,9 @@ impl StorageBackend for Backend {
 
     fn close(&self) -> io::Result<()> {
         self.owner.check_io()?;
+        if self.medium.is_held() {
+            return Ok(());
+        }
         self.locks().map_or(Ok(()), StorageBackend::close)
     }
 
@@ -192,6 +200,9 @@ impl StorageBackend for Backend {
     }
 
     fn unlock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
+        if self.medium.is_held() {
+            return Ok(());
+        }
         self.locks()?.unlock_range(start, end)
     }
 

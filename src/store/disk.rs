@@ -4,12 +4,14 @@
 use std::fmt;
 use std::fs::File;
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{PoisonError, RwLock};
 
 use redb::StorageBackend;
 use redb::backends::FileBackend;
 
 use super::owner::number_of;
+use super::system::{Asked, ask};
 
 /// A disk: a row of bytes that can be read, written, resized and flushed.
 ///
@@ -63,6 +65,8 @@ pub(super) struct FileDisk {
     file: File,
     /// The numbers of both open files.
     numbers: Vec<i32>,
+    /// Whether its locks stay until they are released on purpose.
+    is_held: AtomicBool,
 }
 
 impl FileDisk {
@@ -70,11 +74,20 @@ impl FileDisk {
         let clone = file.try_clone()?;
         let numbers = [&file, &clone].into_iter().filter_map(number_of).collect();
         let backend = FileBackend::new(clone).map_err(io::Error::other)?;
-        Ok(Self { backend, file, numbers })
+        Ok(Self { backend, file, numbers, is_held: AtomicBool::new(false) })
     }
 
     pub(super) fn numbers(&self) -> &[i32] {
         &self.numbers
+    }
+
+    /// Whether its locks stay when redb closes it: see [`Hold`](super::hold::Hold).
+    pub(super) fn is_held(&self) -> bool {
+        self.is_held.load(Ordering::Acquire)
+    }
+
+    pub(super) fn set_held(&self, is_held: bool) {
+        self.is_held.store(is_held, Ordering::Release);
     }
 
     /// redb's backend, for its locks.
@@ -155,20 +168,22 @@ impl Disk for FileDisk {
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        self.backend.read(offset, out)
+        ask(Asked::Read, || self.backend.read(offset, out))
     }
 
     fn write(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        self.backend.write(offset, bytes)
+        ask(Asked::Write(&self.file, offset, bytes), || self.backend.write(offset, bytes))
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
         let now = self.backend.len()?;
-        if len > now { self.grow(now, len) } else { self.backend.set_len(len) }
+        ask(Asked::Resize(&self.file, len), || {
+            if len > now { self.grow(now, len) } else { self.backend.set_len(len) }
+        })
     }
 
     fn sync(&self) -> io::Result<()> {
-        self.backend.sync_data()
+        ask(Asked::Flush(&self.file), || self.backend.sync_data())
     }
 }
 

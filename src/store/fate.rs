@@ -10,11 +10,22 @@ use crate::error::{Error, ErrorKind};
 pub(super) struct Fate {
     kind: ErrorKind,
     message: Arc<str>,
+    /// Nothing failed: the store was closed.
+    is_close: bool,
 }
 
 impl Fate {
     pub(super) fn of(error: &Error) -> Self {
-        Self { kind: error.kind(), message: error.to_string().into() }
+        Self { kind: error.kind(), message: error.to_string().into(), is_close: false }
+    }
+
+    /// The end of a store that was closed.
+    pub(super) fn closed() -> Self {
+        Self { is_close: true, ..Self::of(&closed()) }
+    }
+
+    pub(super) fn is_close(&self) -> bool {
+        self.is_close
     }
 
     pub(super) fn error(&self) -> Error {
@@ -33,7 +44,7 @@ impl line::Fate for Fate {
              written. Open it again. The failure: {}",
             self.message
         );
-        Self { kind, message: message.into() }
+        Self { kind, message: message.into(), is_close: false }
     }
 }
 

@@ -35,6 +35,8 @@ pub(super) struct Committer {
     durable: RwLock<Arc<Snapshot>>,
     /// Started with the first step that nobody waits for.
     helper: Mutex<bool>,
+    /// Held by the one that closes the store.
+    closing: Mutex<()>,
     clock: Arc<dyn Clock>,
     pub(super) held: Held,
     /// Asked by every call before it takes any lock.
@@ -136,6 +138,7 @@ impl Committer {
             engine: Mutex::new(Some(engine)),
             durable: RwLock::new(durable),
             helper: Mutex::new(false),
+            closing: Mutex::default(),
             clock: options.clock.clone(),
             held: Held::default(),
             home: Home::of(lock.chain(medium.numbers().iter().copied()).collect()),
@@ -349,11 +352,16 @@ impl Committer {
 
     fn with_engine<T>(&self, work: impl FnOnce(&mut Engine) -> Result<T>) -> Result<T> {
         let mut engine = self.engine.lock().unwrap_or_else(PoisonError::into_inner);
-        work(engine.as_mut().ok_or_else(closed)?)
+        work(engine.as_mut().ok_or_else(|| self.ended())?)
+    }
+
+    /// Why there is no engine any more: a failure, if there was one, or that the store was closed.
+    fn ended(&self) -> Error {
+        self.line.look().fate().map_or_else(closed, Fate::error)
     }
 
     /// Waits for what is under way, marks the store as closed in order, and lets go of the file.
-    /// A second call does nothing.
+    /// A second call does nothing, and repeats what the first one failed with.
     pub(super) fn close(&self) -> Result<()> {
         self.home.check()?;
         drop(Planning::enter()?);
@@ -364,23 +372,26 @@ impl Committer {
     /// that plans holds one. It may be dropped inside a plan of another store.
     pub(super) fn finish(&self) -> Result<()> {
         self.home.disown();
-        let ended = self.line.end(&|group| self.commit_group(group), Fate::of(&closed()));
+        // Two that close at once: the second waits for the first.
+        let _turn = self.closing.lock().unwrap_or_else(PoisonError::into_inner);
+        let ended = self.line.end(&|group| self.commit_group(group), Fate::closed());
         let result = match ended {
-            Ok(()) => {
-                let seq = self.with_engine(|engine| Ok(engine.head.seq.next()))?;
-                self.write(&Overlay::default(), seq, self.marks(), true)
-            }
+            Ok(()) => self
+                .with_engine(|engine| Ok(engine.head.seq.next()))
+                .and_then(|seq| self.write(&Overlay::default(), seq, self.marks(), true))
+                // The handles that are left get the failure, not that all was closed cleanly.
+                .inspect_err(|error| self.line.fail(&Fate::of(error))),
+            Err(fate) if fate.is_close() => Ok(()),
             Err(fate) => Err(fate.error()),
         };
-        let held = self.engine.lock().unwrap_or_else(PoisonError::into_inner).take();
-        // A second close, or one behind a failure that was told: there was nothing to close.
-        if held.is_none() { Ok(()) } else { result }
+        drop(self.engine.lock().unwrap_or_else(PoisonError::into_inner).take());
+        result
     }
 
     /// Lets go of the file at once, as a crash would.
     pub(super) fn abandon(&self) {
         self.home.disown();
-        self.line.abandon(&Fate::of(&closed()));
+        self.line.abandon(&Fate::closed());
         drop(self.engine.lock().unwrap_or_else(PoisonError::into_inner).take());
     }
 

@@ -5,15 +5,18 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::backend::{Backend, Medium};
-use super::disk::Disk;
+use super::careful::{Careful, Failed};
+use super::disk::{Disk, FileDisk};
 use super::fault::Db;
 use super::handle::Store;
 use super::head::{Head, Identity, read_head, read_identity};
+use super::hold::Hold;
 use super::integrity::Sum;
 use super::lock::LockFile;
-use super::open::{check_header, look_into, open_redb, verify_pages};
+use super::open::{check_header, open_redb, verify_pages};
 use super::options::{OnCopy, Options};
 use super::origin::{META_ORIGIN, Origin};
+use super::place::{Place, open_existing};
 use super::shadow::Shadow;
 use super::snapshot::{Read, Snapshot};
 use super::tables::Table;
@@ -39,27 +42,38 @@ pub(crate) struct Inspection {
     rows: Option<Arc<Snapshot>>,
     /// Kept open, behind the snapshot that reads from it.
     db: Option<Db>,
+    /// Released before the lock file.
+    _hold: Option<Hold>,
     pub(super) file: Option<(PathBuf, LockFile)>,
+    failed: Arc<Failed>,
 }
 
 impl Inspection {
     /// Looks into the store at a path that nobody has open.
     ///
     /// # Errors
-    /// `NotFound`, `Invalid` or `Locked`, as for opening; never `Damaged`: that is what it tells.
+    /// `NotFound`, `Invalid` or `Locked`, as for opening; `Io` if it cannot be read; never `Damaged`:
+    /// that is what it tells.
     pub(crate) fn of_path(path: &Path, options: &Options) -> Result<Self> {
         options.check()?;
-        let (lock, medium) = look_into(path)?;
-        let mut inspection = Self::of_disk(medium.disk(), options.cache_bytes, value_limit())?;
+        drop(open_existing(path, false)?);
+        Place::refuse_symlink(path)?;
+        let lock = LockFile::take(path)?;
+        let file = open_existing(path, false)?;
+        let disk = FileDisk::new(file).map_err(|error| Error::io("opening the store", error))?;
+        let disk = Arc::new(disk);
+        let hold = Hold::to_look(&disk, path)?;
+        let mut inspection = Self::of_disk(disk.clone(), options.cache_bytes, value_limit())?;
+        inspection._hold = hold;
         if let (Some(left), Some(identity), Some(head)) =
             (lock.left(), &inspection.identity, &inspection.head)
         {
             inspection.lost = said(left.check(identity.store, head));
         }
         if options.on_copy != OnCopy::Moved
-            && let (Some(rows), Some(file)) = (&inspection.rows, medium.file())
+            && let Some(rows) = &inspection.rows
             && let (Ok(Some(known)), Some(now)) =
-                (rows.record::<Origin>(META_ORIGIN), Origin::of(file)?)
+                (rows.record::<Origin>(META_ORIGIN), Origin::of(disk.file())?)
         {
             inspection.copied = now.differs_from(&known);
         }
@@ -76,7 +90,9 @@ impl Inspection {
             .quiesced(|_| look(&Self::of_disk(store.medium().disk(), cache_bytes, value_limit())?))
     }
 
-    fn of_disk(disk: Arc<dyn Disk>, cache_bytes: usize, value_limit: usize) -> Result<Self> {
+    fn of_disk(below: Arc<dyn Disk>, cache_bytes: usize, value_limit: usize) -> Result<Self> {
+        let failed = Arc::<Failed>::default();
+        let disk: Arc<dyn Disk> = Arc::new(Careful::over(below, failed.clone()));
         let mut inspection = Self {
             pages: None,
             lost: None,
@@ -86,7 +102,9 @@ impl Inspection {
             head: None,
             rows: None,
             db: None,
+            _hold: None,
             file: None,
+            failed,
         };
         match check_header(&*disk) {
             Ok(true) => inspection.pages = said(verify_pages(disk.clone())),
@@ -112,7 +130,17 @@ impl Inspection {
                 inspection.pages.get_or_insert(error.to_string());
             }
         }
+        inspection.check_read()?;
         Ok(inspection)
+    }
+
+    /// Refuses what was found so far if a read of the disk failed, which says nothing about the
+    /// store.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub(crate) fn check_read(&self) -> Result<()> {
+        self.failed.check()
     }
 
     /// A row of the store's own header, if it can be read; notes down if it is of a newer program.

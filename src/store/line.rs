@@ -321,6 +321,11 @@ impl<G: Group, F: Fate> Line<G, F> {
         }
     }
 
+    /// Says of a line that was ended that it failed after all, to all who come from now on.
+    pub(super) fn fail(&self, fate: &F) {
+        self.look().fate = Some(fate.poison());
+    }
+
     /// Ends the line without committing what stands in it.
     pub(super) fn abandon(&self, fate: &F) {
         let mut state = self.look();

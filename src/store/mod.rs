@@ -4,6 +4,7 @@
 //! floors above the tables, the [`Plan`] a step is made of, and [`Read`] on durable rows.
 
 mod backend;
+mod careful;
 mod disk;
 mod engine;
 mod fate;
@@ -12,6 +13,7 @@ mod group;
 mod handle;
 mod head;
 mod held;
+mod hold;
 mod inspect;
 mod integrity;
 mod line;
@@ -32,6 +34,7 @@ mod rows;
 mod shadow;
 mod snapshot;
 mod sync;
+mod system;
 mod tables;
 mod tail;
 mod unreconciled;
@@ -50,6 +53,8 @@ pub(crate) use integrity::Sum;
 pub(crate) use plan::Plan;
 pub(crate) use rebuild::{Highest, Rebuild, rebuild};
 pub(crate) use snapshot::{Read, Row, Snapshot, frame_of, list_of, misplaced, row_name};
+#[cfg(feature = "testing")]
+pub(crate) use system::{Asked, Watch, watch};
 pub(crate) use tables::{META_HEAD, Record, Table};
 pub(crate) use unreconciled::{META_UNRECONCILED, Unreconciled};
 #[cfg(feature = "testing")]

@@ -4,7 +4,7 @@
 //! and write: the commit that raises the epoch is made behind a gate, which is opened when that has
 //! succeeded.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
@@ -19,12 +19,14 @@ use super::fault::{Db, shielded, storage_error};
 use super::group::Committer;
 use super::handle::Store;
 use super::head::{ClockMark, FORMAT, Head, Identity, META_IDENTITY, read_head, read_identity};
+use super::hold::Hold;
 use super::lock::{LockFile, beside};
 use super::options::{Options, Reopen};
 use super::origin::{META_ORIGIN, Origin};
-use super::place::{Anchor, Place, open_existing, private, sync_folder_of};
+use super::place::{Anchor, open_existing, private, sync_folder_of};
 use super::shadow::{Gate, Shadow};
 use super::snapshot::Snapshot;
+use super::system;
 use super::tables::{Record, Table};
 use super::tail::healed;
 use crate::error::{Error, ErrorKind, Result};
@@ -145,7 +147,7 @@ impl Options {
         build_file(&building, |medium| {
             self.initialize(medium, path.as_os_str().as_encoded_bytes())
         })?;
-        fs::rename(&building, path).map_err(|error| {
+        system::rename(&building, path).map_err(|error| {
             Error::io(format!("renaming {} to {}", building.display(), path.display()), error)
         })?;
         sync_folder_of(path)
@@ -163,7 +165,14 @@ impl Options {
         let file = open_existing(path, true)?;
         let anchor = Anchor::new(path, &file)?;
         let disk = FileDisk::new(file).map_err(|error| Error::io("opening the store", error))?;
-        self.open_medium(Medium::File(Arc::new(disk)), Some((lock, anchor)), created)
+        let disk = Arc::new(disk);
+        let anchor = anchor.with(Hold::to_work(&disk, path)?);
+        if !created {
+            // Who gave the file its name may have been killed before the name was durable, in
+            // `create` or in `repair`. Nothing is acknowledged in a file that a power cut can take.
+            sync_folder_of(path)?;
+        }
+        self.open_medium(Medium::File(disk), Some((lock, anchor)), created)
             .map_err(|error| error.context(path.display().to_string()))
     }
 
@@ -245,21 +254,15 @@ fn refuse_existing(path: &Path) -> Result<()> {
 /// earlier try left under that name was never a store.
 pub(super) fn build_file(path: &Path, build: impl FnOnce(Medium) -> Result<()>) -> Result<()> {
     let io = |what: &str, error| Error::io(format!("{what} {}", path.display()), error);
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            return Err(io("removing the leftover", error));
-        }
-        _ => {}
-    }
-    let file: File = private(OpenOptions::new().read(true).write(true).create_new(true))
-        .open(path)
+    system::remove(path).map_err(|error| io("removing the leftover", error))?;
+    let file = system::create_new(path, private(&mut OpenOptions::new()))
         .map_err(|error| io("creating", error))?;
     let disk = FileDisk::new(file.try_clone().map_err(|error| io("creating", error))?)
         .map_err(|error| io("creating", error))?;
     build(Medium::File(Arc::new(disk)))
-        .and_then(|()| file.sync_all().map_err(|error| io("flushing", error)))
+        .and_then(|()| system::flush(&file).map_err(|error| io("flushing", error)))
         .inspect_err(|_| {
-            let _ = fs::remove_file(path);
+            let _ = system::remove(path);
         })
 }
 
@@ -384,14 +387,4 @@ fn read_meta(rows: &Snapshot) -> Result<(Identity, Head)> {
     let missing = || Error::damaged("the store's own header rows are missing: run `repair`");
     let identity = identity.ok_or_else(missing)?;
     Ok((identity, read_head(rows)?.ok_or_else(missing)?))
-}
-
-/// The lock and the place of a store that is not to be opened for work, only looked into.
-pub(super) fn look_into(path: &Path) -> Result<(LockFile, Medium)> {
-    drop(open_existing(path, false)?);
-    Place::refuse_symlink(path)?;
-    let lock = LockFile::take(path)?;
-    let file = open_existing(path, false)?;
-    let disk = FileDisk::new(file).map_err(|error| Error::io("opening the store", error))?;
-    Ok((lock, Medium::File(Arc::new(disk))))
 }

@@ -4,6 +4,8 @@ use std::fs::{self, File, Metadata, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::hold::Hold;
+use super::system::flush_folder;
 use crate::error::{Error, ErrorKind, Result};
 
 /// Which file this is: device and number. A file that was unlinked and made anew has another one.
@@ -78,6 +80,8 @@ pub(super) fn private(options: &mut OpenOptions) -> &mut OpenOptions {
 pub(super) struct Anchor {
     path: PathBuf,
     place: Place,
+    /// Released when the store is closed.
+    _hold: Option<Hold>,
 }
 
 impl Anchor {
@@ -85,7 +89,12 @@ impl Anchor {
         // Absolute: the program may change its working directory.
         let path = std::path::absolute(path)
             .map_err(|error| Error::io(format!("resolving {}", path.display()), error))?;
-        Ok(Self { path, place: Place::of_file(file)? })
+        Ok(Self { path, place: Place::of_file(file)?, _hold: None })
+    }
+
+    /// The same with the lock on the file.
+    pub(super) fn with(self, hold: Option<Hold>) -> Self {
+        Self { _hold: hold, ..self }
     }
 
     /// Refuses when the path no longer leads to the file that this handle writes: a commit would
@@ -155,7 +164,7 @@ pub(super) fn sync_folder_of(path: &Path) -> Result<()> {
     };
     // Elsewhere a folder cannot be opened as a file, and renames are durable in order.
     if cfg!(unix) {
-        File::open(folder).and_then(|folder| folder.sync_all()).map_err(|error| {
+        flush_folder(folder).map_err(|error| {
             Error::io(format!("flushing the folder {}", folder.display()), error)
         })?;
     }

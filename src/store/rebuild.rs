@@ -1,20 +1,23 @@
 //! A new file out of what could be read of a damaged one. The damaged file is kept.
 
-use std::fs;
+use std::fs::{self, File, OpenOptions};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::backend::{Backend, Probe};
+use super::disk::{Disk, FileDisk};
 use super::engine::Engine;
-use super::head::{ClockMark, FORMAT, Head, Identity, META_IDENTITY};
+use super::head::{ClockMark, FORMAT, Head, Identity, META_IDENTITY, Unclean, unclean_key};
 use super::inspect::Inspection;
 use super::lock::beside;
 use super::open::{build_file, initialize, open_redb};
 use super::options::{Durability, Options, Reopen};
 use super::origin::META_ORIGIN;
-use super::place::sync_folder_of;
+use super::place::{private, sync_folder_of};
 use super::plan::Overlay;
 use super::raise::life_of_a_copy;
+use super::system;
 use super::tables::{META_HEAD, Record, Table};
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
@@ -100,7 +103,8 @@ impl Rebuild {
     fn flush(&mut self) -> Result<()> {
         let rows = std::mem::take(&mut self.rows);
         self.count = 0;
-        self.engine.commit(&rows, self.engine.head.clone())
+        // Whether a commit of the new file is on disk is all the same: it has no name yet.
+        self.engine.try_commit(&rows, self.engine.head.clone())
     }
 }
 
@@ -159,16 +163,32 @@ pub(crate) fn rebuild(
             lock: None,
         };
         let mut rebuild = Rebuild { engine, rows: Overlay::default(), count: 0 };
+        if let Some(head) = inspection.head.as_ref().filter(|head| !head.clean)
+            && inspection.lost.is_none()
+            && inspection.copied.is_none()
+        {
+            // As the next opening would have noted it down: what came after this one was not committed.
+            rebuild.put(&unclean_key(head.epoch), &Unclean { last: head.seq })?;
+        }
         fill(&inspection, &mut rebuild)?;
         rebuild.flush()?;
+        // What could not be read for a moment is not lost, and must not be left out.
+        inspection.check_read()?;
         whole_head = rebuild.engine.head.clone();
         Ok(())
     })?;
     let kept = keep(&path, now)?;
-    fs::rename(&building, &path).map_err(|error| {
+    system::rename(&building, &path).map_err(|error| {
         Error::io(format!("renaming {} to {}", building.display(), path.display()), error)
     })?;
-    sync_folder_of(&path)?;
+    sync_folder_of(&path).map_err(|error| {
+        error.context(format!(
+            "the store was repaired, and the damaged file is {}; which of the two is found at {} \
+             after a power cut is not certain until the store was opened",
+            kept.display(),
+            path.display()
+        ))
+    })?;
     if let Some((_, mut lock)) = inspection.file {
         // So that an older copy in the place of the repaired file is told, too.
         lock.sign(identity.store, &whole_head, now);
@@ -182,9 +202,10 @@ fn continued(head: &Head, highest: &Highest) -> Head {
         // A new life: what is missing may have carried numbers that are given out again, and no
         // external id may be used twice.
         incarnation: Incarnation::new(head.incarnation.get().max(highest.life)).next(),
-        epoch: head.epoch.max(Epoch::new(highest.epoch)),
-        // Behind the last one that was acknowledged another may have been under way.
-        seq: head.seq.next().max(CommitSeq::new(highest.seq + 2)),
+        // An epoch of its own: the one before did not end in order if this one does not.
+        epoch: head.epoch.max(Epoch::new(highest.epoch)).next(),
+        // After the last one that was acknowledged another may have been under way.
+        seq: head.seq.next().next().max(CommitSeq::new(highest.seq + 2)),
         next_id: head.next_id.max(highest.id + 1),
         sums: Head::first(head.clock).sums,
         ..head.clone()
@@ -220,25 +241,90 @@ fn read_back(db: &redb::Database) -> Result<Head> {
         .ok_or_else(|| Error::damaged("the new file has no head"))
 }
 
-/// Gives the damaged file a second name, so that the path is never without a store.
+/// Keeps the damaged file under another name, so that the path is never without a store. When this
+/// returns, that is durable, content and name: only then the path may lead to another file.
 fn keep(path: &Path, now: Timestamp) -> Result<PathBuf> {
-    let name = format!("damaged-{}", now.as_ms() / 1000);
-    let mut kept = beside(path, &name);
+    let kept = give_second_name(path, path, now).or_else(|_| keep_copy(path, now))?;
+    sync_folder_of(path)?;
+    Ok(kept)
+}
+
+/// Gives `file` the first name for damaged files that is free.
+fn give_second_name(file: &Path, path: &Path, now: Timestamp) -> Result<PathBuf> {
+    new_name(path, now, |kept| system::hard_link(file, kept))
+}
+
+/// The first free name that `name` can give a file.
+fn new_name(
+    path: &Path,
+    now: Timestamp,
+    name: impl Fn(&Path) -> io::Result<()>,
+) -> Result<PathBuf> {
+    let first = format!("damaged-{}", now.as_ms() / 1000);
+    let mut kept = beside(path, &first);
     for again in 1.. {
-        match fs::hard_link(path, &kept) {
+        match name(&kept) {
             Ok(()) => break,
-            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
-                kept = beside(path, &format!("{name}-{again}"));
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                kept = beside(path, &format!("{first}-{again}"));
             }
-            // A file system without hard links: the copy takes longer, and is as good.
-            Err(_) => {
-                fs::copy(path, &kept).map_err(|error| {
-                    Error::io(format!("keeping the damaged file as {}", kept.display()), error)
-                })?;
-                break;
+            Err(error) => {
+                return Err(Error::io(
+                    format!("keeping the damaged file as {}", kept.display()),
+                    error,
+                ));
             }
         }
     }
-    sync_folder_of(path)?;
     Ok(kept)
+}
+
+/// On a file system without hard links: a copy, which has its name only when all of it is durable. The
+/// lock file is held, so no other repair of this store is under way. A crash before the copy has its
+/// name leaves `<store>.keeping`, and the damaged file where it is; the next repair copies again.
+fn keep_copy(path: &Path, now: Timestamp) -> Result<PathBuf> {
+    let copying = beside(path, "keeping");
+    let io = |what: &str, error| Error::io(format!("{what} {}", copying.display()), error);
+    system::remove(&copying).map_err(|error| io("removing the leftover", error))?;
+    let copied = copy_durably(path, &copying)
+        .map_err(|error| io("copying the damaged file to", error))
+        .and_then(|()| {
+            new_name(path, now, |kept| {
+                if fs::symlink_metadata(kept).is_ok() {
+                    return Err(io::ErrorKind::AlreadyExists.into());
+                }
+                system::rename(&copying, kept)
+            })
+        });
+    copied.inspect_err(|_| {
+        let _ = system::remove(&copying);
+    })
+}
+
+/// Copies a file into a new one, flushes it, and compares what is read back.
+fn copy_durably(from: &Path, to: &Path) -> io::Result<()> {
+    let source = FileDisk::new(File::open(from)?)?;
+    let file = system::create_new(to, private(&mut OpenOptions::new()))?;
+    let target = FileDisk::new(file.try_clone()?)?;
+    let len = source.len()?;
+    target.set_len(len)?;
+    let (mut bytes, mut copy) = (vec![0; 1 << 20], vec![0; 1 << 20]);
+    for at in (0..len).step_by(bytes.len()) {
+        let part = usize::try_from(len - at).map_or(bytes.len(), |left| left.min(bytes.len()));
+        let (bytes, _) = bytes.split_at_mut(part);
+        source.read(at, bytes)?;
+        target.write(at, bytes)?;
+    }
+    system::flush(&file)?;
+    for at in (0..len).step_by(bytes.len()) {
+        let part = usize::try_from(len - at).map_or(bytes.len(), |left| left.min(bytes.len()));
+        let (bytes, _) = bytes.split_at_mut(part);
+        let (copy, _) = copy.split_at_mut(part);
+        source.read(at, bytes)?;
+        target.read(at, copy)?;
+        if bytes != copy {
+            return Err(io::Error::other("the copy is not what was copied"));
+        }
+    }
+    Ok(())
 }

@@ -23,6 +23,7 @@ mod model;
 mod platter;
 mod rng;
 mod sim_disk;
+mod system;
 #[cfg(test)]
 mod tests;
 mod trace;
@@ -40,6 +41,7 @@ pub use model::{Answer, IntentModel, Model, Op, RunModel, Seen, Step, Tape};
 pub use platter::Platter;
 pub use rng::Rng;
 pub use sim_disk::SimDisk;
+pub use system::{SystemCall, SystemFault, SystemKind, SystemLog, mark, on_system};
 pub use trace::Trace;
 
 /// How a large state of these bytes is cut, and its chunks hashed: their lengths, in bytes. For

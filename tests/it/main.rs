@@ -60,6 +60,7 @@ mod schemas;
 mod security;
 mod step;
 mod store;
+mod system;
 mod threads;
 mod types;
 mod undo;
