@@ -63,8 +63,8 @@ impl Inspection {
         let disk = FileDisk::new(file).map_err(|error| Error::io("opening the store", error))?;
         let disk = Arc::new(disk);
         let hold = Hold::to_look(&disk, path)?;
-        let mut inspection = Self::of_disk(disk.clone(), options.cache_bytes, value_limit())?;
-        inspection._hold = hold;
+        let inspection = Self::of_disk(disk.clone(), options.cache_bytes, value_limit())?;
+        let mut inspection = Self { _hold: hold, ..inspection };
         if let (Some(left), Some(identity), Some(head)) =
             (lock.left(), &inspection.identity, &inspection.head)
         {
