@@ -8,7 +8,7 @@
 //! short.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{Read, Seek, Write};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use super::head::Head;
@@ -180,9 +180,10 @@ impl LockFile {
             host(),
             head.epoch
         );
-        let _ = self.file.set_len(0);
-        let _ = self.file.rewind();
-        let _ = self.file.write_all(text.as_bytes());
+        // Written over, and then cut: on a full disk a file that was emptied first could not be
+        // written again, and the note of before would be lost.
+        let _ = write_at_start(&self.file, text.as_bytes())
+            .and_then(|()| self.file.set_len(text.len() as u64));
         self.signed = true;
     }
 
@@ -224,6 +225,7 @@ fn write_at_start(file: &File, bytes: &[u8]) -> std::io::Result<()> {
 
 #[cfg(not(unix))]
 fn write_at_start(mut file: &File, bytes: &[u8]) -> std::io::Result<()> {
+    use std::io::{Seek, Write};
     file.rewind()?;
     file.write_all(bytes)
 }

@@ -113,10 +113,19 @@ impl Anchor {
         match Place::look(&self.path) {
             Ok(place) if place == self.place => Ok(()),
             Ok(_) => Err(fenced("was replaced by another file".into())),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+                ) =>
+            {
                 Err(fenced("was removed or renamed".into()))
             }
-            Err(error) => Err(fenced(format!("cannot be looked at ({error})"))),
+            // A disk that fails says nothing about another writer.
+            Err(error) => Err(Error::io(
+                format!("looking for {} before a commit", self.path.display()),
+                error,
+            )),
         }
     }
 }

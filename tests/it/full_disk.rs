@@ -7,6 +7,7 @@
 
 use std::fs;
 use std::io::ErrorKind::{QuotaExceeded, StorageFull};
+use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -141,6 +142,81 @@ fn a_real_full_disk_costs_only_the_step_that_was_refused() {
             }
         }
     }
+}
+
+/// A store on a file system that is full to the last block, with what `prepare` makes before.
+fn on_a_full_disk(prepare: impl FnOnce(&Path)) -> Result<Mounted, String> {
+    let disk = Mounted::new(&["mkfs.ext4", "-q", "-F", "-b", "1024", "-m", "0"], 16)?;
+    prepare(&disk.path("s.milepost"));
+    let mut filler = fs::File::create(disk.path("filler")).unwrap();
+    while filler.write_all(&[1; 1024]).and_then(|()| filler.sync_all()).is_ok() {}
+    Ok(disk)
+}
+
+/// The names in the folder of a store.
+fn names(disk: &Mounted) -> Vec<String> {
+    let entries = fs::read_dir(disk.path("")).unwrap();
+    let mut names: Vec<_> =
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+/// Against: a repair that finds no room, and loses the damaged file, or leaves a part of the new one.
+#[test]
+fn a_repair_on_a_full_disk_leaves_everything_as_it_was() {
+    let disk = on_a_full_disk(|path| {
+        let store = Store::create(path).unwrap();
+        let mut run = store.run::<Counter>("run").unwrap();
+        for n in 1..=300 {
+            run.step(format!("key-{n}"), n, |tx| tx.put(format!("row-{n}"), &row(n, 3_000)))
+                .unwrap();
+        }
+        drop(run);
+        store.close().unwrap();
+        let mut bytes = fs::read(path).unwrap();
+        let place = bytes.windows(600).position(|part| part == row(7, 600)).unwrap();
+        bytes[place + 100] ^= 1;
+        fs::write(path, &bytes).unwrap();
+    });
+    let disk = match disk {
+        Ok(disk) => disk,
+        Err(why) => return println!("skipped: {why}"),
+    };
+    let (path, before) = (disk.path("s.milepost"), names(&disk));
+    let damaged = fs::read(&path).unwrap();
+    let options = RepairOptions::new();
+    assert_eq!(error(milepost::repair(&path, &options)).kind(), ErrorKind::NoSpace);
+    assert_eq!(names(&disk), before);
+    assert!(fs::read(&path).unwrap() == damaged, "the evidence was changed");
+    fs::remove_file(disk.path("filler")).unwrap();
+    let repair = milepost::repair(&path, &options).unwrap();
+    assert_eq!(repair.quarantined, 1);
+    assert!(fs::read(repair.kept.unwrap()).unwrap() == damaged);
+    assert_eq!(Store::open(&path).unwrap().run::<Counter>("run").unwrap().steps(), 300);
+}
+
+/// Against: a lock file that is emptied to be written again, for which there is no room then: the
+/// note of the last acknowledged commit is lost, by which an older copy is known.
+#[test]
+fn a_full_disk_does_not_cost_the_note_of_the_last_commit() {
+    let disk = on_a_full_disk(|path| {
+        let store = Store::create(path).unwrap();
+        count(&mut store.run::<Counter>("run").unwrap(), 1).unwrap();
+        store.close().unwrap();
+    });
+    let disk = match disk {
+        Ok(disk) => disk,
+        Err(why) => return println!("skipped: {why}"),
+    };
+    let path = disk.path("s.milepost");
+    let store = Store::open(&path).unwrap();
+    let note = || fs::read_to_string(disk.path("s.milepost.lock")).unwrap();
+    let signed = note();
+    assert!(signed.starts_with("store ") && signed.contains(" commit "), "{signed:?}");
+    assert!(signed.contains(&format!("pid {}", std::process::id())), "{signed:?}");
+    drop(store);
+    assert!(note().starts_with("store "), "{}", note());
 }
 
 /// What a process leaves that was killed, or that closed the store, and how many steps it had made.
@@ -330,7 +406,7 @@ fn a_resize_that_ends_half_way_leaves_no_whole_page() {
     disk.arm([Fault::of(Call::Resize, 0).effect(Effect::Half).error(StorageFull)]);
     milepost::Disk::set_len(&disk, 1 << 20).unwrap_err();
     let len = disk.live().len();
-    assert!(len > 8192 && len < 1 << 20 && len % 4096 != 0, "{len}");
+    assert!(len > 8192 && len < 1 << 20 && !len.is_multiple_of(4096), "{len}");
     assert_eq!(disk.cut(&Image::HalfResized(1)).len() % 1024, 0);
 }
 

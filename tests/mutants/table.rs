@@ -63,6 +63,8 @@ const T7: Finder = Finder::Class("T7", 5_000);
 const T7B: Finder = Finder::Class("T7b", 5_000);
 const T8: Finder = Finder::Class("T8", 2_000);
 const T9: Finder = Finder::Class("T9", 100);
+/// Where file systems may be mounted, as it says.
+const T9F: Finder = Finder::Class("T9F", 100);
 const T10: Finder = Finder::Class("T10", 100);
 const T11: Finder = Finder::Class("T11", 5_000);
 const T12: Finder = Finder::Class("T12", 1_000);
@@ -159,10 +161,35 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         bug: "a longer file takes its blocks only when they are written",
         patches: &[Patch {
             file: "src/store/disk.rs",
-            is: "self.reserve(now, len)?;",
-            becomes: "let _ = Self::reserve;",
+            is: "self.reserve(now, len)\n            .and_then(|()| self.backend.set_len(len))",
+            becomes: "let _ = Self::reserve;\n        self.backend.set_len(len)",
         }],
         fate: FoundBy(&[T9]),
+    },
+    Mutant {
+        bug: "a growth that fails leaves the file longer",
+        patches: &[
+            Patch {
+                file: "src/store/disk.rs",
+                is: "[FallocateFlags::KEEP_SIZE, FallocateFlags::empty()]",
+                becomes: "[FallocateFlags::empty()]",
+            },
+            Patch {
+                file: "src/store/disk.rs",
+                is: "            .map_err(|error| self.put_back(now, error))",
+                becomes: "            .inspect_err(|_| drop(Self::put_back))",
+            },
+        ],
+        fate: FoundBy(&[T9F]),
+    },
+    Mutant {
+        bug: "a tail behind the last page stays when the store is opened",
+        patches: &[Patch {
+            file: "src/store/tail.rs",
+            is: "layout <= whole)",
+            becomes: "layout <= whole && false)",
+        }],
+        fate: FoundBy(&[T1, T4]),
     },
     Mutant {
         bug: "a real file is never flushed",

@@ -24,6 +24,7 @@ mod t05_lying_cache;
 mod t06_kill;
 mod t07_rot;
 mod t08_rot_after_crash;
+mod t09_file_systems;
 mod t09_full_disk;
 mod t10_openers;
 mod t11_threads;
@@ -66,6 +67,7 @@ const CLASSES: &[&dyn Class] = &[
     &t07_rot::RotOfLarge,
     &t08_rot_after_crash::RotAfterCrash,
     &t09_full_disk::FullDisk,
+    &t09_file_systems::FileSystems,
     &t10_openers::Openers,
     &t11_threads::Threads,
     &t12_end_to_end::EndToEnd,

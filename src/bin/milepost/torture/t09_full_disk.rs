@@ -135,7 +135,7 @@ impl Case {
 }
 
 /// Hears the child to its end.
-fn follow(mut child: Child, known: &mut Known) -> Result<Result<(), String>, String> {
+pub(crate) fn follow(mut child: Child, known: &mut Known) -> Result<Result<(), String>, String> {
     let mut failed = false;
     let mut went_on = false;
     loop {
@@ -146,6 +146,8 @@ fn follow(mut child: Child, known: &mut Known) -> Result<Result<(), String>, Str
         };
         match line.split(' ').collect::<Vec<_>>().as_slice() {
             ["failed"] => failed = true,
+            ["uncertain"] => {}
+            ["error", ..] => return Ok(Err(format!("I7: {line}"))),
             ["copied"] => went_on = true,
             _ => {
                 let before = known.acknowledged;
@@ -233,7 +235,7 @@ pub(crate) fn fill(args: &Args) -> Result<(), String> {
 }
 
 /// Steps with rows that need room; the error that ended them.
-fn work(store: &Store, rng: &mut Rng, most: u64) -> Result<Option<Error>, String> {
+pub(crate) fn work(store: &Store, rng: &mut Rng, most: u64) -> Result<Option<Error>, String> {
     let mut run = match store.run::<Tour>(RUN) {
         Ok(run) => run,
         Err(error) => return Ok(Some(error)),
@@ -256,7 +258,7 @@ fn work(store: &Store, rng: &mut Rng, most: u64) -> Result<Option<Error>, String
 }
 
 /// The handle that failed takes nothing more.
-fn poisoned(store: &Store) -> Result<(), String> {
+pub(crate) fn poisoned(store: &Store) -> Result<(), String> {
     match store.claim::<u64>("s", "k", &1) {
         Err(error) if error.kind() == ErrorKind::Poisoned => Ok(()),
         Err(error) => Err(format!("after the failure: {:?} {error}", error.kind())),

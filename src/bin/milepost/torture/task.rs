@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use super::child::say;
+use super::t09_file_systems::live as mounted;
 use super::{golden, life, t07_rot, t09_full_disk, t10_openers, t14_memory};
 
 /// What a child does.
@@ -14,6 +15,10 @@ pub(crate) enum Task {
     Rot(t07_rot::Args),
     /// Works until the disk is full
     Full(t09_full_disk::Args),
+    /// Works on a file system that was mounted for it, until that fails
+    Mounted(mounted::Args),
+    /// Says whether a file system can fail in a way
+    Probe(mounted::Probe),
     /// Opens a store together with others
     Opener(t10_openers::Args),
     /// Writes the golden stores of a release
@@ -30,6 +35,8 @@ pub(crate) fn run(task: &Task) -> ExitCode {
         Task::Life(args) => life::live(args),
         Task::Rot(args) => t07_rot::serve(args),
         Task::Full(args) => t09_full_disk::fill(args),
+        Task::Mounted(args) => mounted::live(args),
+        Task::Probe(args) => mounted::probe(args),
         Task::Golden(args) => golden::write(args),
         Task::Opener(args) => t10_openers::take_part(args),
         Task::Memory(args) => t14_memory::work(args),
