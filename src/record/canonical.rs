@@ -1,23 +1,21 @@
 //! Equal values give equal bytes: the encoding of bincode 2 (standard configuration), with the
-//! entries of maps and hash sets sorted by their encoded bytes.
-//!
-//! serde shows a set as a plain sequence, so hash sets are told by the name of their type where a
-//! value is handed to the serializer; should a compiler spell that name otherwise, the guard in
-//! `codec` still refuses a type whose bytes change from one encoding to the next.
+//! entries of what has no order of its own sorted by their encoded bytes. `order` says what that is.
 //!
 //! A field that is skipped when writing, and a map whose length is not known (serde's `flatten`),
 //! are refused here: bincode has no names in its bytes and would read the next field in its place.
 
 use std::any::type_name;
 
-use serde::{Serialize, ser};
+use serde::Serialize;
+use serde::ser::{self, SerializeMap, SerializeSeq};
 
 use super::depth::{LEVELS_MAX, TooDeep, TooMany, has_room};
+use super::order::{Place, counted, named};
 use super::writing::{Refusal, Writing, is_primitive, varint, zigzag};
 
 /// Appends the canonical encoding of `value` to what is empty.
 pub(super) fn write<T: Serialize + ?Sized>(value: &T, out: &mut Writing) -> Result<(), Refusal> {
-    write_at(LEVELS_MAX, value, out)?;
+    write_at(LEVELS_MAX, Place::ROOT, value, out)?;
     if has_room(out.elements, out.len()) {
         Ok(())
     } else {
@@ -29,6 +27,7 @@ pub(super) fn write<T: Serialize + ?Sized>(value: &T, out: &mut Writing) -> Resu
 #[inline]
 fn write_at<T: Serialize + ?Sized>(
     levels: u32,
+    place: Place,
     value: &T,
     out: &mut Writing,
 ) -> Result<(), Refusal> {
@@ -36,23 +35,7 @@ fn write_at<T: Serialize + ?Sized>(
     if !is_primitive(of) {
         out.shapes.note(of, 0);
     }
-    value.serialize(Canonical { out, of, levels })
-}
-
-fn is_hash_set(mut name: &str) -> bool {
-    const WRAPPERS: [&str; 6] = [
-        "&",
-        "alloc::boxed::Box<",
-        "alloc::rc::Rc<",
-        "alloc::sync::Arc<",
-        "core::cell::RefCell<",
-        "core::cell::Cell<",
-    ];
-    while let Some(inner) = WRAPPERS.iter().find_map(|wrapper| name.strip_prefix(wrapper)) {
-        name = inner;
-    }
-    name.starts_with("std::collections::hash::set::HashSet<")
-        || name.starts_with("hashbrown::set::HashSet<")
+    value.serialize(Canonical { out, of, levels, place })
 }
 
 struct Canonical<'a> {
@@ -61,6 +44,7 @@ struct Canonical<'a> {
     of: &'static str,
     /// How many levels there may be from here on.
     levels: u32,
+    place: Place,
 }
 
 /// From here on each level is proven to come back by itself, should a type count them otherwise when
@@ -85,7 +69,7 @@ impl<'a> Canonical<'a> {
 
     #[inline]
     fn fields(mut self, of: &'static str) -> Result<Fields<'a>, Refusal> {
-        Ok(Fields { levels: self.deeper()?, out: self.out, of })
+        Ok(Fields { levels: self.deeper()?, out: self.out, of, place: self.place, nth: 0 })
     }
 }
 
@@ -117,7 +101,7 @@ impl<'a> ser::Serializer for Canonical<'a> {
     type SerializeTuple = Fields<'a>;
     type SerializeTupleStruct = Fields<'a>;
     type SerializeTupleVariant = Fields<'a>;
-    type SerializeMap = Entries<'a>;
+    type SerializeMap = Held<'a>;
     type SerializeStruct = Fields<'a>;
     type SerializeStructVariant = Fields<'a>;
 
@@ -168,7 +152,7 @@ impl<'a> ser::Serializer for Canonical<'a> {
     fn serialize_some<T: Serialize + ?Sized>(mut self, value: &T) -> Result<(), Refusal> {
         let levels = self.deeper()?;
         self.out.bytes.push(1);
-        write_at(levels, value, self.out)
+        write_at(levels, self.place, value, self.out)
     }
 
     fn serialize_unit(self) -> Result<(), Refusal> {
@@ -196,7 +180,7 @@ impl<'a> ser::Serializer for Canonical<'a> {
         _name: &'static str,
         value: &T,
     ) -> Result<(), Refusal> {
-        write_at(self.deeper()?, value, self.out)
+        write_at(self.deeper()?, self.place, value, self.out)
     }
 
     fn serialize_newtype_variant<T: Serialize + ?Sized>(
@@ -209,22 +193,51 @@ impl<'a> ser::Serializer for Canonical<'a> {
         let levels = self.deeper()?;
         self.out.shapes.note(variant, 1);
         varint(&mut self.out.bytes, u128::from(index));
-        write_at(levels, value, self.out)
+        write_at(levels, self.place.field(variant), value, self.out)
     }
 
     fn serialize_seq(mut self, len: Option<usize>) -> Result<Elements<'a>, Refusal> {
         let levels = self.deeper()?;
-        let sort = is_hash_set(self.of);
+        let place = self.place;
         // Lists of one look alike in any order: each doubling is a new shape, up to a full house.
         self.out.shapes.note(self.of, len.unwrap_or(0).min(64).next_power_of_two());
-        if let (Some(len), false) = (len, sort) {
+        if let Some(len) = len
+            && !self.out.sorts_list(self.of, place, len)
+        {
             varint(&mut self.out.bytes, len as u128);
             // What a type announces is its own affair: not more than a page on its word.
             self.out.bytes.reserve(len.min(4096));
             self.out.elements = self.out.elements.saturating_add(len);
-            return Ok(Elements::InPlace { out: self.out, levels, left: len });
+            return Ok(Elements::InPlace { out: self.out, levels, place, left: len });
         }
-        Ok(Elements::Held { out: self.out, levels, sort, elements: Vec::new() })
+        let Self { out, of, .. } = self;
+        Ok(Elements::Held(Held { out, of, place, levels, key: Vec::new(), all: Vec::new() }))
+    }
+
+    /// As serde does it; but the container names itself, whatever it was handed on by.
+    fn collect_seq<I>(mut self, all: I) -> Result<(), Refusal>
+    where
+        I: IntoIterator,
+        I::Item: Serialize,
+    {
+        self.of = named::<I>(self.of);
+        let mut all = all.into_iter();
+        let mut elements = self.serialize_seq(counted(&all))?;
+        all.try_for_each(|element| elements.serialize_element(&element))?;
+        elements.end()
+    }
+
+    fn collect_map<K, V, I>(mut self, all: I) -> Result<(), Refusal>
+    where
+        K: Serialize,
+        V: Serialize,
+        I: IntoIterator<Item = (K, V)>,
+    {
+        self.of = named::<I>(self.of);
+        let mut all = all.into_iter();
+        let mut entries = self.serialize_map(counted(&all))?;
+        all.try_for_each(|(key, value)| entries.serialize_entry(&key, &value))?;
+        entries.end()
     }
 
     #[inline]
@@ -238,18 +251,19 @@ impl<'a> ser::Serializer for Canonical<'a> {
     }
 
     fn serialize_tuple_variant(
-        self,
+        mut self,
         name: &'static str,
         index: u32,
         variant: &'static str,
         len: usize,
     ) -> Result<Fields<'a>, Refusal> {
+        self.place = self.place.field(variant);
         self.out.shapes.note(variant, len);
         varint(&mut self.out.bytes, u128::from(index));
         self.fields(name)
     }
 
-    fn serialize_map(mut self, len: Option<usize>) -> Result<Entries<'a>, Refusal> {
+    fn serialize_map(mut self, len: Option<usize>) -> Result<Held<'a>, Refusal> {
         if len.is_none() {
             return Err(Refusal(
                 "a map of unknown length: serde's `flatten` writes one, and what it writes could \
@@ -257,7 +271,9 @@ impl<'a> ser::Serializer for Canonical<'a> {
                     .into(),
             ));
         }
-        Ok(Entries { levels: self.deeper()?, out: self.out, key: Vec::new(), held: Vec::new() })
+        let levels = self.deeper()?;
+        let Self { out, of, place, .. } = self;
+        Ok(Held { out, of, place, levels, key: Vec::new(), all: Vec::new() })
     }
 
     fn serialize_struct(self, name: &'static str, len: usize) -> Result<Fields<'a>, Refusal> {
@@ -266,12 +282,13 @@ impl<'a> ser::Serializer for Canonical<'a> {
     }
 
     fn serialize_struct_variant(
-        self,
+        mut self,
         name: &'static str,
         index: u32,
         variant: &'static str,
         len: usize,
     ) -> Result<Fields<'a>, Refusal> {
+        self.place = self.place.field(variant);
         self.out.shapes.note(variant, len);
         varint(&mut self.out.bytes, u128::from(index));
         self.fields(name)
@@ -282,35 +299,27 @@ impl<'a> ser::Serializer for Canonical<'a> {
     }
 }
 
-/// The encoding of a part by itself, without its own shapes getting lost.
-fn part<T: Serialize + ?Sized>(
-    levels: u32,
-    value: &T,
-    out: &mut Writing,
-) -> Result<Vec<u8>, Refusal> {
-    out.part(|out| write_at(levels, value, out))
-}
-
 /// A sequence: written as it comes, or held back to be counted or sorted first.
 enum Elements<'a> {
-    InPlace { out: &'a mut Writing, levels: u32, left: usize },
-    Held { out: &'a mut Writing, levels: u32, sort: bool, elements: Vec<Vec<u8>> },
+    InPlace { out: &'a mut Writing, levels: u32, place: Place, left: usize },
+    Held(Held<'a>),
 }
 
-impl ser::SerializeSeq for Elements<'_> {
+impl SerializeSeq for Elements<'_> {
     type Ok = ();
     type Error = Refusal;
 
     #[inline]
     fn serialize_element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Refusal> {
         match self {
-            Self::InPlace { out, levels, left } => {
+            Self::InPlace { out, levels, place, left } => {
                 *left = left.checked_sub(1).ok_or_else(wrong_length)?;
                 out.settle();
-                write_at(*levels, value, out)
+                write_at(*levels, place.nth(0), value, out)
             }
-            Self::Held { out, levels, elements, .. } => {
-                elements.push(part(*levels, value, out)?);
+            Self::Held(held) => {
+                let element = held.part(0, value)?;
+                held.all.push((element, Vec::new()));
                 Ok(())
             }
         }
@@ -320,16 +329,9 @@ impl ser::SerializeSeq for Elements<'_> {
         match self {
             Self::InPlace { left: 0, .. } => Ok(()),
             Self::InPlace { .. } => Err(wrong_length()),
-            Self::Held { out, sort, mut elements, .. } => {
-                out.elements += elements.len();
-                if sort {
-                    elements.sort_unstable();
-                }
-                varint(&mut out.bytes, elements.len() as u128);
-                for element in &elements {
-                    out.settle();
-                    out.append(element);
-                }
+            Self::Held(held) => {
+                let sort = held.out.sorts_list(held.of, held.place, held.all.len());
+                held.out.append_all(held.all, sort);
                 Ok(())
             }
         }
@@ -340,38 +342,42 @@ fn wrong_length() -> Refusal {
     Refusal("a sequence whose `Serialize` announces another length than it writes".into())
 }
 
-/// A map: held back whole, so that its entries can be sorted by their keys' bytes.
-struct Entries<'a> {
+/// What is held back to be counted, and sorted by its bytes if it has no order: elements, or keys and
+/// their values.
+struct Held<'a> {
     out: &'a mut Writing,
+    of: &'static str,
+    place: Place,
     levels: u32,
     key: Vec<u8>,
-    held: Vec<(Vec<u8>, Vec<u8>)>,
+    all: Vec<(Vec<u8>, Vec<u8>)>,
 }
 
-impl ser::SerializeMap for Entries<'_> {
+impl Held<'_> {
+    fn part<T: Serialize + ?Sized>(&mut self, nth: usize, value: &T) -> Result<Vec<u8>, Refusal> {
+        let (levels, place) = (self.levels, self.place.nth(nth));
+        self.out.part(|out| write_at(levels, place, value, out))
+    }
+}
+
+impl SerializeMap for Held<'_> {
     type Ok = ();
     type Error = Refusal;
 
     fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result<(), Refusal> {
-        self.key = part(self.levels, key, self.out)?;
+        self.key = self.part(0, key)?;
         Ok(())
     }
 
     fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Refusal> {
-        let value = part(self.levels, value, self.out)?;
-        self.held.push((std::mem::take(&mut self.key), value));
+        let value = self.part(1, value)?;
+        self.all.push((std::mem::take(&mut self.key), value));
         Ok(())
     }
 
-    fn end(mut self) -> Result<(), Refusal> {
-        self.held.sort_unstable();
-        self.out.elements += self.held.len();
-        varint(&mut self.out.bytes, self.held.len() as u128);
-        for (key, value) in &self.held {
-            self.out.settle();
-            self.out.append(key);
-            self.out.append(value);
-        }
+    fn end(self) -> Result<(), Refusal> {
+        let sort = self.out.sorts_map(self.of, self.place, self.all.len());
+        self.out.append_all(self.all, sort);
         Ok(())
     }
 }
@@ -381,9 +387,19 @@ struct Fields<'a> {
     out: &'a mut Writing,
     levels: u32,
     of: &'static str,
+    place: Place,
+    /// How many there were.
+    nth: usize,
 }
 
 impl Fields<'_> {
+    /// Where the next one is.
+    #[inline]
+    fn next(&mut self) -> Place {
+        self.nth += 1;
+        self.place.nth(self.nth)
+    }
+
     fn skipped(&self, field: &str) -> Refusal {
         Refusal(format!(
             "the field `{field}` of `{}` is skipped when writing (serde's `skip_serializing_if`): \
@@ -406,8 +422,9 @@ macro_rules! fields {
                 $($key: &'static str,)?
                 value: &T,
             ) -> Result<(), Refusal> {
-                $(let _ = $key;)?
-                write_at(self.levels, value, self.out)
+                let place = self.next();
+                $(let place = place.field($key);)?
+                write_at(self.levels, place, value, self.out)
             }
 
             $(fn skip_field(&mut self, $key: &'static str) -> Result<(), Refusal> {

@@ -2,13 +2,10 @@
 //! over after it. The only file that names bincode.
 //!
 //! bincode's bytes do not describe themselves. A type that serde writes one way and reads another
-//! would lose data without a word, so the first write of a type in a process, and of each new shape
-//! in it, goes through [`encode_guarded`]: encode, decode, encode again, and compare.
+//! would lose data without a word, so each value goes through `proof`: encode, decode, encode again, and
+//! compare.
 
 use std::any::type_name;
-use std::borrow::Cow;
-use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use bincode::config;
 use serde::Serialize;
@@ -16,15 +13,11 @@ use serde::de::DeserializeOwned;
 use thiserror::Error;
 
 use super::canonical;
-use super::chunk::Chunked;
 use super::depth;
-use super::writing::{Shapes, Writing};
+use super::writing::Writing;
 
 /// The largest payload any store can be set to take, in bytes.
 pub(crate) const PAYLOAD_BYTES_MAX: usize = (256 << 20) - 1;
-
-/// How often a value is decoded and encoded again to prove that it comes back.
-const PROOF_ROUNDS: usize = 8;
 
 /// Why a value cannot be written.
 #[derive(Debug, Error)]
@@ -33,7 +26,7 @@ pub(crate) enum EncodeError {
     Refused { name: &'static str, why: String },
     #[error(
         "`{name}` does not come back as it was written ({why}). serde's `skip_serializing`, \
-         `tag`, `untagged` and `flatten`, a hash set behind a custom `Serialize`, or a hand-written \
+         `tag`, `untagged` and `flatten`, a `Deserialize` that refuses some values, or a hand-written \
          pair of `Serialize` and `Deserialize` that disagree do this: remove the attribute, or \
          store a plain struct in its place"
     )]
@@ -69,87 +62,18 @@ impl DecodeError {
 
 /// The canonical bytes of `value`: equal values give equal bytes.
 pub(crate) fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, EncodeError> {
-    writing(value, 0).map(|writing| writing.bytes)
-}
-
-fn writing<T: Serialize + ?Sized>(value: &T, about: usize) -> Result<Writing, EncodeError> {
     // Most records are smaller; growing to that in small steps costs more than writing it.
-    let mut out = Writing::about(about.max(256));
+    let mut out = Writing::about(256);
     write(value, &mut out)?;
-    Ok(out)
+    Ok(out.bytes)
 }
 
-fn write<T: Serialize + ?Sized>(value: &T, out: &mut Writing) -> Result<(), EncodeError> {
+pub(super) fn write<T: Serialize + ?Sized>(
+    value: &T,
+    out: &mut Writing,
+) -> Result<(), EncodeError> {
     canonical::write(value, out)
         .map_err(|refusal| EncodeError::Refused { name: type_name::<T>(), why: refusal.0 })
-}
-
-/// [`encode`], and the proof that the value comes back unchanged: on the first write of its type in
-/// this process, and again whenever a value is made of shapes that were not proven yet, for an empty
-/// list says nothing of its elements. `about` is how many bytes it may have.
-pub(crate) fn encode_guarded<T: Serialize + DeserializeOwned>(
-    value: &T,
-    about: usize,
-) -> Result<Vec<u8>, EncodeError> {
-    let Writing { bytes, shapes, .. } = writing(value, about)?;
-    prove::<T>(&shapes, || Cow::Borrowed(&bytes))?;
-    Ok(bytes)
-}
-
-/// [`encode_guarded`], of a value that is large and came of one that was cut `before`: it is cut as it
-/// is encoded, so what did not change is not there twice.
-pub(crate) fn cut_guarded<T: Serialize + DeserializeOwned>(
-    value: &T,
-    before: Arc<Chunked>,
-) -> Result<Chunked, EncodeError> {
-    let mut out = Writing::after(before);
-    write(value, &mut out)?;
-    let (chunked, shapes) = out.into_chunks();
-    prove::<T>(&shapes, || Cow::Owned(chunked.whole()))?;
-    Ok(chunked)
-}
-
-/// Proves that a value of these shapes comes back from its bytes, unless that was done before.
-fn prove<'b, T: Serialize + DeserializeOwned>(
-    shapes: &Shapes,
-    bytes: impl FnOnce() -> Cow<'b, [u8]>,
-) -> Result<(), EncodeError> {
-    let name = type_name::<T>();
-    let proven = |all: &Proven| {
-        all.get(name).is_some_and(|proven| shapes.iter().all(|shape| proven.contains(shape)))
-    };
-    if !proven(&proofs().read().unwrap_or_else(PoisonError::into_inner)) {
-        check_faithful::<T>(&bytes())?;
-        let mut all = proofs().write().unwrap_or_else(PoisonError::into_inner);
-        all.entry(name).or_default().extend(shapes.iter());
-    }
-    Ok(())
-}
-
-/// The shapes, by type, of which values were proven to come back.
-type Proven = HashMap<&'static str, HashSet<u64>>;
-
-fn proofs() -> &'static RwLock<Proven> {
-    static PROOFS: OnceLock<RwLock<Proven>> = OnceLock::new();
-    PROOFS.get_or_init(RwLock::default)
-}
-
-fn check_faithful<T: Serialize + DeserializeOwned>(bytes: &[u8]) -> Result<(), EncodeError> {
-    let unfaithful = |why: String| EncodeError::Unfaithful { name: type_name::<T>(), why };
-    // More than once: a hash set that we cannot tell from a list comes back in another order each
-    // time, and two elements in the same one every other time.
-    for _ in 0..PROOF_ROUNDS {
-        let back: T = decode(bytes).map_err(|error| unfaithful(error.to_string()))?;
-        let again = encode(&back)?;
-        if again != bytes {
-            return Err(unfaithful(format!(
-                "its {} bytes became {} other ones",
-                bytes.len(),
-                again.len()
-            )));
-        }
-    }
-    Ok(())
 }
 
 /// Reads a value from exactly `bytes`.
@@ -186,26 +110,17 @@ fn decode_with<T: DeserializeOwned>(
     bincode::serde::seed_decode_from_slice(depth::read(bytes.len()), bytes, config)
 }
 
-/// [`decode`], and the proof that the value gives the same bytes again.
-///
-/// For bytes that may have been written for another type: those often decode by chance, but seldom
-/// encode back to themselves.
-pub(crate) fn decode_same<T: Serialize + DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeError> {
-    let value = decode(bytes)?;
-    match encode(&value) {
-        Ok(again) if again == bytes => Ok(value),
-        _ => Err(DecodeError::Other { name: type_name::<T>() }),
-    }
-}
-
 #[cfg(test)]
 pub(super) mod tests {
     use super::super::bytes::Bytes;
+    use super::super::chunk::Chunked;
     use super::super::frame::CODEC_BINCODE;
+    use super::super::proof::{Proof, cut_guarded, decode_same, encode_guarded};
     use super::*;
     use proptest::prelude::*;
     use serde::Deserialize;
-    use std::collections::BTreeMap;
+    use std::collections::{BTreeMap, HashMap, HashSet};
+    use std::sync::Arc;
 
     /// As a writer without any limits would do it.
     pub(in super::super) fn unlimited<T: Serialize>(value: &T) -> Vec<u8> {
@@ -276,7 +191,7 @@ pub(super) mod tests {
 
         #[test]
         fn what_was_encoded_decodes_to_the_same(value in sample()) {
-            let bytes = encode_guarded(&value, 0).unwrap();
+            let bytes = encode_guarded(&value, 0).unwrap().bytes;
             prop_assert_eq!(decode::<Sample>(&bytes).unwrap(), value);
         }
 
@@ -328,7 +243,7 @@ pub(super) mod tests {
         let mut before = Arc::new(Chunked::empty(CODEC_BINCODE));
         for round in 0..4 {
             let bytes = encode(&value).unwrap();
-            let cut = cut_guarded(&value, Arc::clone(&before)).unwrap();
+            let cut = cut_guarded(&value, &before, Proof::Now).unwrap();
             assert!(cut.whole() == bytes, "round {round}");
             assert_eq!(cut.chunks(), Chunked::of(CODEC_BINCODE, &bytes, None).chunks());
             before = Arc::new(cut);
@@ -384,14 +299,14 @@ pub(super) mod tests {
         assert!(decode::<Vec<u64>>(&bytes).is_err());
     }
 
-    #[derive(Serialize, Deserialize)]
+    #[derive(Debug, Serialize, Deserialize)]
     struct Lossy {
         #[serde(skip_serializing, default)]
         lost: u64,
         kept: u64,
     }
 
-    #[derive(Serialize, Deserialize)]
+    #[derive(Debug, Serialize, Deserialize)]
     #[serde(tag = "kind")]
     enum Tagged {
         A { x: u8 },

@@ -1,37 +1,124 @@
 //! The other codec: JSON, for types whose bytes have to say what they are. Objects are sorted by
-//! key, so that equal values give equal bytes.
-//!
-//! Every value is proven to come back when it is written, not only the first of a shape: a type that
-//! needs this codec is one of which serde shows us no more than the value at hand.
+//! key, but for those that have an order of their own, so that equal values give equal bytes.
 
 use std::any::type_name;
 use std::fmt;
 
 use serde::Serialize;
-use serde::de::{DeserializeOwned, Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde::de::{DeserializeOwned, Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
+use serde_json::value::RawValue;
 
-use super::codec::{self, DecodeError, EncodeError};
+use super::caught::caught;
+use super::codec::{DecodeError, EncodeError};
+use super::order::{self, Known, Unnamed};
+use super::proof::Proven;
+use super::tree::{Tree, tree_of};
 
-/// The canonical JSON of `value`, which is proven to be read back as the same.
+/// The canonical JSON of `value`, and the proof that it comes back: what is read from it is, as far as
+/// serde shows, the same value. JSON alone would not say so: it has one word for `None`, `Some(None)`
+/// and `()`.
 pub(super) fn encode_guarded<T: Serialize + DeserializeOwned>(
     value: &T,
-) -> Result<Vec<u8>, EncodeError> {
-    let unfaithful = |why: String| EncodeError::Unfaithful { name: type_name::<T>(), why };
-    let json = encode(value)?;
-    let back: T = decode(&json).map_err(|error| unfaithful(error.to_string()))?;
-    // JSON has one word for `None` and `Some(None)`: the other codec tells them apart, where it can.
-    if encode(&back)? != json || codec::encode(value).ok() != codec::encode(&back).ok() {
-        return Err(unfaithful("as JSON it is another one when it is read".to_owned()));
+) -> Result<Proven<Vec<u8>, T>, EncodeError> {
+    let of = type_name::<T>();
+    let refused =
+        |why: &dyn fmt::Display| EncodeError::Refused { name: of, why: format!("as JSON: {why}") };
+    let tree = tree_of(value, true).map_err(|refusal| refused(&refusal))?;
+    loop {
+        let known = order::known(of);
+        let known = known.as_deref();
+        let (mut written, mut unnamed) = (tree.clone(), Vec::new());
+        written.sort(known, &mut unnamed);
+        let json = serde_json::to_vec(&written).map_err(|error| refused(&error))?;
+        match prove::<T>(&written, known, &unnamed, &json) {
+            Ok(back) => return Ok(Proven { bytes: json, back }),
+            Err(Unproven { is_other: true, .. }) if learn::<T>(known, &json) => {}
+            Err(Unproven { why, .. }) => return Err(EncodeError::Unfaithful { name: of, why }),
+        }
     }
-    Ok(json)
 }
 
-/// The canonical JSON of one field of the object that `json` is.
+/// Why a value is not proven to come back.
+struct Unproven {
+    why: String,
+    /// It was read, and is another one.
+    is_other: bool,
+}
+
+fn prove<T: Serialize + DeserializeOwned>(
+    written: &Tree,
+    known: Option<&Known>,
+    unnamed: &[Unnamed],
+    json: &[u8],
+) -> Result<T, Unproven> {
+    let of = type_name::<T>();
+    let rounds = known.unwrap_or(&Known::default()).rounds(unnamed, u32::MAX);
+    let mut round = 1;
+    loop {
+        let back: T = read_back(json).map_err(|why| Unproven { why, is_other: false })?;
+        let mut tree = caught(|| tree_of(&back, true))
+            .map_err(|said| format!("its `Serialize` panics over it: {said}"))
+            .and_then(|tree| tree.map_err(|refusal| refusal.to_string()))
+            .map_err(|why| Unproven { why, is_other: false })?;
+        tree.sort(known, &mut Vec::new());
+        if tree != *written {
+            let why = "as JSON it is another one when it is read".to_owned();
+            return Err(Unproven { why, is_other: true });
+        }
+        if round == rounds {
+            if !unnamed.is_empty() {
+                order::came_back(of, unnamed, rounds);
+            }
+            return Ok(back);
+        }
+        round += 1;
+    }
+}
+
+fn read_back<T: DeserializeOwned>(json: &[u8]) -> Result<T, String> {
+    caught(|| decode::<T>(json))
+        .map_err(|said| format!("its `Deserialize` panics over it: {said}"))?
+        .map_err(|error| error.to_string())
+}
+
+/// Looks for a container that has no order; whether one was found.
+fn learn<T: Serialize + DeserializeOwned>(known: Option<&Known>, json: &[u8]) -> bool {
+    let tree = || {
+        let mut tree = tree_of(&read_back::<T>(json).ok()?, true).ok()?;
+        tree.sort(known, &mut Vec::new());
+        Some(tree)
+    };
+    order::learn(type_name::<T>(), u32::MAX, tree, Tree::reordered)
+}
+
+/// The JSON of one field of the object that `json` is, as it is there, but for the spaces between.
+pub(crate) fn compact(json: &[u8], field: &'static str) -> Result<Vec<u8>, serde_json::Error> {
+    let found = field_of(json, field)?;
+    let (mut in_text, mut escaped) = (false, false);
+    let keeps = |byte: &u8| {
+        let keeps = in_text || !byte.is_ascii_whitespace();
+        match byte {
+            b'"' if !escaped => in_text = !in_text,
+            _ => {}
+        }
+        escaped = in_text && !escaped && *byte == b'\\';
+        keeps
+    };
+    Ok(found.get().bytes().filter(keeps).collect())
+}
+
+/// The same with all objects sorted by key: what an editor may have put into another order.
 pub(crate) fn sorted(json: &[u8], field: &'static str) -> Result<Vec<u8>, serde_json::Error> {
+    let mut found: serde_json::Value = serde_json::from_str(field_of(json, field)?.get())?;
+    found.sort_all_objects();
+    serde_json::to_vec(&found)
+}
+
+fn field_of<'j>(json: &'j [u8], field: &'static str) -> Result<&'j RawValue, serde_json::Error> {
     struct Field(&'static str);
 
     impl<'de> Visitor<'de> for Field {
-        type Value = Option<serde_json::Value>;
+        type Value = Option<&'de RawValue>;
 
         fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
             f.write_str("an object")
@@ -51,20 +138,8 @@ pub(crate) fn sorted(json: &[u8], field: &'static str) -> Result<Vec<u8>, serde_
     }
 
     let mut text = serde_json::Deserializer::from_slice(json);
-    let mut found = text.deserialize_map(Field(field))?.unwrap_or_default();
-    found.sort_all_objects();
-    serde_json::to_vec(&found)
-}
-
-fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, EncodeError> {
-    let refused = |error: serde_json::Error| EncodeError::Refused {
-        name: type_name::<T>(),
-        why: format!("as JSON: {error}"),
-    };
-    let mut json = serde_json::to_value(value).map_err(refused)?;
-    // Some other crate may have asked serde_json to keep the order of maps.
-    json.sort_all_objects();
-    serde_json::to_vec(&json).map_err(refused)
+    let found = text.deserialize_map(Field(field))?;
+    found.ok_or_else(|| serde_json::Error::missing_field(field))
 }
 
 pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeError> {
@@ -103,7 +178,7 @@ mod tests {
             events: vec![Event::Buy { size: u64::MAX }, Event::Sell { at: 0.1 + 0.2 }],
             rest: [("limit".to_owned(), 7)].into(),
         };
-        let json = encode_guarded(&loose).unwrap();
+        let json = encode_guarded(&loose).unwrap().bytes;
         assert_eq!(decode::<Loose>(&json).unwrap(), loose);
     }
 
@@ -111,7 +186,15 @@ mod tests {
     fn equal_values_give_equal_json_in_whatever_order_they_were_made() {
         let one: HashMap<u64, u64> = (0..100).map(|n| (n, n)).collect();
         let two: HashMap<u64, u64> = (0..100).rev().map(|n| (n, n)).collect();
-        assert_eq!(encode_guarded(&one).unwrap(), encode_guarded(&two).unwrap());
+        assert_eq!(encode_guarded(&one).unwrap().bytes, encode_guarded(&two).unwrap().bytes);
+    }
+
+    #[test]
+    fn spaces_between_go_and_those_in_texts_stay() {
+        let json = br#"{ "other": 1, "state": { "a b" : [ 1.50 ,"x \\\" y\\\\" , "" ] } }"#;
+        let compacted = compact(json, "state").unwrap();
+        assert_eq!(compacted, br#"{"a b":[1.50,"x \\\" y\\\\",""]}"#);
+        assert!(compact(json, "missing").is_err());
     }
 
     #[test]
@@ -119,8 +202,5 @@ mod tests {
         assert!(encode_guarded(&f64::NAN).is_err(), "it would come back as null");
         assert!(encode_guarded(&Some(None::<u8>)).is_err(), "it would come back as None");
         assert!(encode_guarded(&BTreeMap::from([((1u8, 2u8), 3u8)])).is_err(), "a key");
-        let set: std::collections::HashSet<u64> = (0..100).collect();
-        let error = encode_guarded(&set).unwrap_err().to_string();
-        assert!(error.contains("hash set"), "{error}");
     }
 }

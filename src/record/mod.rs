@@ -14,14 +14,17 @@ mod json;
 mod json_diff;
 mod key_list;
 mod name;
+mod order;
 mod payload;
+mod proof;
 mod savepoint;
 mod shape;
+mod tree;
 mod writing;
 
 pub use payload::Codec;
 
-pub(crate) use json::sorted as sorted_json;
+pub(crate) use json::{compact as compact_json, sorted as sorted_json};
 
 pub(crate) use bytes::Bytes;
 pub(crate) use chunk::{CHUNK_BYTES_MAX, Chunk, ChunkId, Chunked, Packed};
@@ -33,5 +36,6 @@ pub(crate) use json_diff::changes;
 pub(crate) use key_list::{KeyList, unpack};
 pub(crate) use name::{named, unnamed};
 pub(crate) use payload::Payload;
+pub(crate) use proof::{Proof, Proven, SMALL_BYTES_MAX};
 pub(crate) use savepoint::{HEAD_BYTES_MAX, PREFIX_BYTES, Prefix, SavepointError, is_savepoint};
-pub(crate) use shape::{Maps, Shape, Untraceable};
+pub(crate) use shape::{Entries, Maps, Shape, Untraceable};

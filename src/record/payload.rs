@@ -9,9 +9,10 @@ use serde::{Deserialize, Serialize};
 use super::bytes::Bytes;
 use super::caught::caught;
 use super::chunk::Chunked;
-use super::codec::{DecodeError, EncodeError, cut_guarded, decode, decode_same, encode_guarded};
+use super::codec::{DecodeError, EncodeError, decode};
 use super::frame::{CODEC_BINCODE, CODEC_CHUNKS, CODEC_JSON};
 use super::json;
+use super::proof::{Proof, Proven, cut_guarded, decode_same, encode_guarded};
 use super::shape::{Maps, Shape, ViewError};
 
 /// How the values of a type are written.
@@ -36,9 +37,9 @@ pub(crate) struct Payload {
 }
 
 impl Payload {
-    /// Encodes a value; the first of its type in this process is proven to come back unchanged.
+    /// Encodes a value, and proves that it comes back.
     pub(crate) fn of<T: Serialize + DeserializeOwned>(value: &T) -> Result<Self, EncodeError> {
-        Self::in_codec(Codec::Binary, value, 0)
+        Self::in_codec(Codec::Binary, value, 0).map(|proven| proven.bytes)
     }
 
     /// [`of`](Payload::of), in the codec that the type wants, a value that has about so many bytes.
@@ -46,23 +47,28 @@ impl Payload {
         codec: Codec,
         value: &T,
         about: usize,
-    ) -> Result<Self, EncodeError> {
-        let (codec, bytes) = match codec {
+    ) -> Result<Proven<Self, T>, EncodeError> {
+        let (codec, Proven { bytes, back }) = match codec {
             Codec::Binary => (CODEC_BINCODE, encode_guarded(value, about)?),
             Codec::Json => (CODEC_JSON, json::encode_guarded(value)?),
         };
-        Ok(Self { codec, bytes: Bytes(bytes) })
+        Ok(Proven { bytes: Self { codec, bytes: Bytes(bytes) }, back })
     }
 
-    /// Encodes a value that is large and came of one that was cut `before`, and cuts it.
+    /// Encodes a value that is large and came of one that was cut `before`, and cuts it. One in JSON is
+    /// proven each time.
     pub(crate) fn cut<T: Serialize + DeserializeOwned>(
         codec: Codec,
         value: &T,
-        before: Arc<Chunked>,
+        before: &Arc<Chunked>,
+        proof: Proof,
     ) -> Result<Chunked, EncodeError> {
         match codec {
-            Codec::Binary => cut_guarded(value, before),
-            Codec::Json => Ok(Chunked::of(CODEC_JSON, &json::encode_guarded(value)?, Some(before))),
+            Codec::Binary => cut_guarded(value, before, proof),
+            Codec::Json => {
+                let json = json::encode_guarded(value)?.bytes;
+                Ok(Chunked::of(CODEC_JSON, &json, Some(Arc::clone(before))))
+            }
         }
     }
 

@@ -23,7 +23,7 @@ use serde::de::DeserializeOwned;
 use super::codec::encode;
 
 pub(crate) use diff::Difference;
-pub(crate) use from_json::FromJsonError;
+pub(crate) use from_json::{Entries, FromJsonError};
 pub(crate) use json::{Maps, ViewError};
 pub(crate) use node::Shape;
 pub(crate) use trace::Untraceable;
@@ -68,15 +68,16 @@ impl Shape {
     }
 
     /// The bytes of the value in one field of a JSON object, as [`to_json`](Shape::to_json) shows it;
-    /// fields and entries may stand in another order. What JSON has one word for (`None` and
+    /// fields may stand in another order, and entries, if they are sorted here. What JSON has one word for (`None` and
     /// `Some(None)`) comes back as the first of them.
     pub(crate) fn read_json(
         &self,
         json: &[u8],
         field: &'static str,
         out_max: usize,
+        entries: Entries,
     ) -> Result<Vec<u8>, FromJsonError> {
-        from_json::from_json(self, json, field, out_max)
+        from_json::from_json(self, json, field, out_max, entries)
     }
 }
 

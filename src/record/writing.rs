@@ -7,6 +7,7 @@ use serde::ser;
 
 use super::chunk::{CHUNK_BYTES_MAX, Chunked, Cutter};
 use super::frame::CODEC_BINCODE;
+use super::order::{self, Known, Order, Place, Unnamed};
 
 /// What is written, and which shapes were seen on the way.
 pub(super) struct Writing {
@@ -15,11 +16,23 @@ pub(super) struct Writing {
     pub(super) shapes: Shapes,
     /// How many elements all lists have together.
     pub(super) elements: usize,
+    /// Containers whose name says nothing of their order.
+    pub(super) unnamed: Vec<Unnamed>,
+    maps: Maps,
+    known: Option<Arc<Known>>,
     cutter: Option<Cutter>,
     /// How many bytes were cut off.
     taken: usize,
     /// The bytes are cut when there are so many.
     full: usize,
+}
+
+/// What is done with maps that keep an order of their own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Maps {
+    /// Two that differ in nothing else are one: in what is only compared.
+    Sorted,
+    Kept,
 }
 
 /// How many bytes are written before they are cut: some chunks, and no more than a near cache holds.
@@ -32,10 +45,71 @@ impl Writing {
             bytes: Vec::with_capacity(bytes),
             shapes: Shapes::default(),
             elements: 0,
+            unnamed: Vec::new(),
+            maps: Maps::Sorted,
+            known: None,
             cutter: None,
             taken: 0,
             full: usize::MAX,
         }
+    }
+
+    /// The same piece of memory, for another value.
+    pub(super) fn cleared(mut self) -> Self {
+        self.bytes.clear();
+        Self { bytes: self.bytes, ..Self::about(0) }
+    }
+
+    /// What is to be read back as a type of this name, and keeps the order of what has one.
+    pub(super) fn keeping(self, of: &'static str) -> Self {
+        Self { maps: Maps::Kept, known: order::known(of), ..self }
+    }
+
+    /// What is to be compared with what was written so.
+    pub(super) fn keeping_as(self, other: &Self) -> Self {
+        Self { maps: other.maps, known: other.known.clone(), ..self }
+    }
+
+    /// Whether a list of so many elements has to be sorted.
+    #[inline]
+    pub(super) fn sorts_list(&mut self, of: &str, place: Place, entries: usize) -> bool {
+        match Order::of(of) {
+            Order::None => true,
+            Order::Kept | Order::OfKeys => false,
+            Order::Unknown => self.sorts_unnamed(place, entries),
+        }
+    }
+
+    /// Whether a map of so many entries has to be sorted.
+    pub(super) fn sorts_map(&mut self, of: &str, place: Place, entries: usize) -> bool {
+        match (self.maps, Order::of(of)) {
+            (Maps::Sorted, _) | (_, Order::None | Order::OfKeys) => true,
+            (Maps::Kept, Order::Kept) => false,
+            (Maps::Kept, Order::Unknown) => self.sorts_unnamed(place, entries),
+        }
+    }
+
+    fn sorts_unnamed(&mut self, place: Place, entries: usize) -> bool {
+        if entries < 2 {
+            return false;
+        }
+        if self.known.as_ref().is_some_and(|known| known.has_none(place)) {
+            return true;
+        }
+        if !self.unnamed.iter().any(|one| one.place == place) {
+            self.unnamed.push(Unnamed { place, entries });
+        }
+        false
+    }
+
+    /// What was known of the type when it was written.
+    pub(super) fn known(&self) -> Option<&Known> {
+        self.known.as_deref()
+    }
+
+    /// How often what was written has to be read to prove that it comes back.
+    pub(super) fn rounds(&self, rounds_max: u32) -> u32 {
+        self.known().unwrap_or(&Known::default()).rounds(&self.unnamed, rounds_max)
     }
 
     /// What is cut as it is written, and came of what was cut `before`.
@@ -79,6 +153,20 @@ impl Writing {
         }
     }
 
+    /// Writes the parts of a list or of a map, with their number in front.
+    pub(super) fn append_all(&mut self, mut parts: Vec<(Vec<u8>, Vec<u8>)>, sort: bool) {
+        if sort {
+            parts.sort_unstable();
+        }
+        self.elements += parts.len();
+        varint(&mut self.bytes, parts.len() as u128);
+        for (key, value) in &parts {
+            self.settle();
+            self.append(key);
+            self.append(value);
+        }
+    }
+
     /// Writes a part by itself; its bytes stay whole.
     pub(super) fn part<E>(
         &mut self,
@@ -92,10 +180,10 @@ impl Writing {
         written.map(|()| part)
     }
 
-    /// All that was written, cut.
-    pub(super) fn into_chunks(self) -> (Chunked, Shapes) {
-        let cutter = self.cutter.unwrap_or_else(|| Cutter::new(CODEC_BINCODE, None));
-        (cutter.finish(&self.bytes), self.shapes)
+    /// All that was written, cut; what was seen on the way stays.
+    pub(super) fn take_chunks(&mut self) -> Chunked {
+        let cutter = self.cutter.take().unwrap_or_else(|| Cutter::new(CODEC_BINCODE, None));
+        cutter.finish(&self.bytes)
     }
 }
 

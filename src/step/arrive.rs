@@ -66,7 +66,7 @@ pub(crate) fn bring_run<S>(plan: &mut Plan<'_>, arrival: Arrival<'_>, state: &S)
 where
     S: Versioned + Serialize + DeserializeOwned + 'static,
 {
-    let payload = write_valid(plan, state)?;
+    let payload = write_valid(plan, state)?.bytes;
     let parts = [S::NAME.as_bytes(), &[0], payload.bytes(), &[0], arrival.content];
     let content = Fingerprint::of_bytes(&parts.concat());
     let Arrival { run, position, steps, beside, .. } = arrival;
@@ -105,7 +105,7 @@ where
     S: Versioned + Serialize + DeserializeOwned + 'static,
 {
     labels.check()?;
-    let payload = write_valid(plan, state)?;
+    let payload = write_valid(plan, state)?.bytes;
     let before = plan.record::<RunRecord>(&run_key(run))?;
     let brought = brought_to(plan, run)?;
     match (&before, &brought) {

@@ -19,7 +19,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::id::RunName;
 use crate::ledger::{Key, KeyRecord, RunRecord, Versioned, run_key, step_key};
 use crate::position::Position;
-use crate::record::Chunked;
+use crate::record::{Chunked, Proven};
 use crate::store::{Plan, Read, Retention};
 
 /// The run as the plan will leave it.
@@ -33,6 +33,8 @@ pub(super) struct Draft<S> {
     steps: u64,
     /// The state as it was written last, if that was large.
     large: Option<Arc<Chunked>>,
+    /// What was read from the state as it was written last, if that was small.
+    another: Option<S>,
     /// The state as this plan has written it, and after how many steps.
     written: Option<(u64, Stored)>,
     saves: Saves,
@@ -59,6 +61,7 @@ where
             position: record.position.clone(),
             steps: record.steps,
             large,
+            another: None,
             written: None,
             saves: saves.clone(),
             retention: saves.retention.unwrap_or(retention),
@@ -144,12 +147,16 @@ where
         let of_run =
             |error: Error| error.context(format!("the state of the run \"{}\"", self.name));
         let state = self.state.as_ref().ok_or_else(without_state)?;
-        let stored = match &self.large {
-            Some(before) => {
-                let state = cut_valid(plan, state, before).map_err(of_run)?;
-                state::write_cut(plan, Some(before), state)?
-            }
-            None => state::write(plan, None, write_valid(plan, state).map_err(of_run)?)?,
+        let stored = if let Some(before) = &self.large {
+            let proof = self.saves.proof();
+            let state = cut_valid(plan, state, before, proof).map_err(of_run)?;
+            self.another = None;
+            state::write_cut(plan, Some(before), state)?
+        } else {
+            let Proven { bytes, back } = write_valid(plan, state).map_err(of_run)?;
+            let stored = state::write(plan, None, bytes)?;
+            self.another = stored.large.is_none().then_some(back);
+            stored
         };
         self.large.clone_from(&stored.large);
         Ok(stored)
@@ -161,7 +168,7 @@ where
         &mut self,
         plan: &mut Plan<'_>,
         before: &RunRecord,
-    ) -> Result<Option<Written>> {
+    ) -> Result<Option<Written<S>>> {
         if self.steps == before.steps {
             return Ok(None);
         }
@@ -177,15 +184,18 @@ where
             changed: plan.now(),
         };
         plan.put(&run_key(&self.name), &record)?;
-        Ok(Some(Written { record, large, last: self.saves.last }))
+        let (another, saves) = (self.another.take(), self.saves.clone());
+        Ok(Some(Written { record, large, another, saves }))
     }
 }
 
 /// A run as a plan has written it.
-pub(super) struct Written {
+pub(super) struct Written<S> {
     pub(super) record: RunRecord,
     pub(super) large: Option<Arc<Chunked>>,
-    pub(super) last: Option<Last>,
+    /// What was read from the state as it was written, if it is small.
+    pub(super) another: Option<S>,
+    pub(super) saves: Saves,
 }
 
 /// Said where a closure kept the state that it was lent.

@@ -78,6 +78,7 @@ impl Migrations {
                 .unwrap_or_else(|panic| Err(panicked(&*panic)))?;
             check_valid(&new)?;
             Payload::in_codec(To::CODEC, &new, stored.bytes().len())
+                .map(|proven| proven.bytes)
                 .map_err(|error| unstorable(&error))
         };
         let (from, to) = (TypeVersion::of::<From>(), TypeVersion::of::<To>());

@@ -166,7 +166,7 @@ where
     }
     let state = S::default();
     let schema = schema_for(plan, &TypeVersion::of::<S>())?;
-    let stored = state::write(plan, None, write_valid(plan, &state)?)?;
+    let stored = state::write(plan, None, write_valid(plan, &state)?.bytes)?;
     let record = RunRecord {
         position: Position::Start,
         steps: 0,
@@ -273,10 +273,10 @@ where
         let done = steps(&mut undo.draft, plan)?;
         let written = undo.draft.finish(plan, &self.record)?;
         undo.done();
-        if let Some(Written { record, large, last }) = written {
-            (self.record, self.large, self.saves.last) = (record, large, last);
+        if let Some(Written { record, large, another, saves }) = written {
+            (self.record, self.large, self.saves) = (record, large, saves);
             self.renewed = None;
-            self.state.changed(None);
+            self.state.changed(another);
         }
         Ok(done)
     }

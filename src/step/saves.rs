@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::labels::Labels;
 use crate::clock::Timestamp;
+use crate::record::Proof;
 use crate::store::Retention;
 
 /// When a run saves a checkpoint on its own, in the commit of the step that makes it due.
@@ -77,12 +78,28 @@ pub(super) struct Saves {
     pub(super) retention: Option<Retention>,
     /// Looked up by the first step that needs it.
     pub(super) last: Option<Last>,
+    /// How often a large state may still be saved before it is proven as a whole.
+    unproven_left: u32,
 }
+
+/// A large state is proven as a whole once in so many saves, the first of a handle among them. Reading
+/// and encoding it costs about four times what a save of it does: this way, some percent of all saves.
+const PROVEN_EVERY: u32 = 64;
 
 impl Saves {
     pub(super) fn new(created: Timestamp) -> Self {
         let begun = Last { steps: 0, at: created };
-        Self { begun, autosave: None, retention: None, last: None }
+        Self { begun, autosave: None, retention: None, last: None, unproven_left: 0 }
+    }
+
+    /// What the next save of a large state has to prove.
+    pub(super) fn proof(&mut self) -> Proof {
+        if self.unproven_left == 0 {
+            self.unproven_left = PROVEN_EVERY - 1;
+            return Proof::Now;
+        }
+        self.unproven_left -= 1;
+        Proof::OfWhatIsNew
     }
 
     /// The labels of the checkpoint that is due, if one is.

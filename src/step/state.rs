@@ -8,11 +8,12 @@ use super::content::{exchange, gather, refer};
 use crate::error::{Error, Result};
 use crate::id::RunName;
 use crate::ledger::ChunkList;
-use crate::record::{CODEC_CHUNKS, Chunked, Payload};
+use crate::record::{CODEC_CHUNKS, Chunked, Payload, SMALL_BYTES_MAX};
 use crate::store::{Plan, Read};
 
 /// Up to here a state stands in its run's row, in bytes.
-pub(super) const INLINE_BYTES_MAX: usize = 64 << 10;
+/// What is proven each time it is written stands in the row, and nothing else does.
+pub(super) const INLINE_BYTES_MAX: usize = SMALL_BYTES_MAX;
 
 /// A state as it is kept: what stands in the run's row, and the whole of it if that is only a list.
 pub(super) struct Stored {

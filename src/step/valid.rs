@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use super::tx::{too_new, unstorable};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ledger::Versioned;
-use crate::record::{Chunked, Payload};
+use crate::record::{Chunked, Payload, Proof, Proven};
 use crate::store::Plan;
 
 /// A stored value of this type, if it is what the type says it must be.
@@ -32,25 +32,30 @@ pub(super) fn read_valid<S: Versioned + DeserializeOwned>(stored: &Payload) -> R
     Ok(state)
 }
 
-/// A state in bytes, if it is what its type says it must be.
-pub(super) fn write_valid<S>(plan: &Plan<'_>, state: &S) -> Result<Payload>
+/// A state in bytes, and another one that was read from them, if it is what its type says it must be.
+pub(super) fn write_valid<S>(plan: &Plan<'_>, state: &S) -> Result<Proven<Payload, S>>
 where
     S: Versioned + Serialize + DeserializeOwned,
 {
     check_valid(state)?;
-    let payload = Payload::in_codec(S::CODEC, state, 0).map_err(|error| unstorable(&error))?;
-    plan.check_value(payload.bytes().len())?;
-    Ok(payload)
+    let proven = Payload::in_codec(S::CODEC, state, 0).map_err(|error| unstorable(&error))?;
+    plan.check_value(proven.bytes.bytes().len())?;
+    Ok(proven)
 }
 
 /// [`write_valid`], of a state that was large `before`.
-pub(super) fn cut_valid<S>(plan: &Plan<'_>, state: &S, before: &Arc<Chunked>) -> Result<Chunked>
+pub(super) fn cut_valid<S>(
+    plan: &Plan<'_>,
+    state: &S,
+    before: &Arc<Chunked>,
+    proof: Proof,
+) -> Result<Chunked>
 where
     S: Versioned + Serialize + DeserializeOwned,
 {
     check_valid(state)?;
     let chunked =
-        Payload::cut(S::CODEC, state, Arc::clone(before)).map_err(|error| unstorable(&error))?;
+        Payload::cut(S::CODEC, state, before, proof).map_err(|error| unstorable(&error))?;
     plan.check_value(chunked.len())?;
     Ok(chunked)
 }

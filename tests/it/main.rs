@@ -26,6 +26,7 @@ mod support;
 mod bot;
 mod checkpoints;
 mod claim;
+mod comes_back;
 mod copies;
 mod crash_matrix;
 mod damage;

@@ -14,7 +14,9 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::id::{CheckpointId, RunName, StoreId};
 use crate::ledger::Form;
 use crate::position::Position;
-use crate::record::{CODEC_BINCODE, CODEC_JSON, Maps, Payload, Shape, encode, sorted_json};
+use crate::record::{
+    CODEC_BINCODE, CODEC_JSON, Entries, Maps, Payload, Shape, compact_json, encode, sorted_json,
+};
 use crate::seq::{Epoch, Incarnation};
 use crate::step::{About, Savepoint};
 
@@ -189,12 +191,20 @@ pub(super) fn savepoint_in(
     let written: Written = parsed(text)?;
     let said = (written.id.clone(), written.checksum.clone());
     let mut about = about_of(written)?;
-    let state = match &about.form {
-        Form::Shape { shape, .. } => shape.read_json(text, STATE, state_limit).map_err(unfit)?,
-        _ => sorted_json(text, STATE).map_err(unfit)?,
+    let holds = |about: &mut About, state: &[u8]| -> Result<bool> {
+        about.id = about.id_of(state);
+        Ok(said.0 == about.id.to_string() && said.1 == checksum(about)?)
     };
+    // As it is in the text, for what has an order of its own; else as it is stored, for an editor may
+    // have sorted what has none.
+    let sorted = state_in(&about.form, text, state_limit, Entries::Sorted)?;
+    let mut state = state_in(&about.form, text, state_limit, Entries::AsInTheText)?;
+    let mut holds_now = holds(&mut about, &state)?;
+    if !holds_now && sorted != state && holds(&mut about, &sorted)? {
+        (state, holds_now) = (sorted, true);
+    }
+    let holds = holds_now;
     about.id = about.id_of(&state);
-    let holds = said.0 == about.id.to_string() && said.1 == checksum(&about)?;
     if !holds && !may_be_edited {
         return Err(Error::damaged(
             "the savepoint does not hold what its id and its checksum say: take another copy of it; or, \
@@ -202,6 +212,17 @@ pub(super) fn savepoint_in(
         ));
     }
     Ok((Savepoint { about, state }, !holds))
+}
+
+/// The bytes of the state in a text.
+fn state_in(form: &Form, text: &[u8], state_limit: usize, entries: Entries) -> Result<Vec<u8>> {
+    match (form, entries) {
+        (Form::Shape { shape, .. }, _) => {
+            shape.read_json(text, STATE, state_limit, entries).map_err(unfit)
+        }
+        (_, Entries::AsInTheText) => compact_json(text, STATE).map_err(unfit),
+        (_, Entries::Sorted) => sorted_json(text, STATE).map_err(unfit),
+    }
 }
 
 /// A newer form is told from a text that is none.

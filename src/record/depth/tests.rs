@@ -8,7 +8,8 @@ use std::thread;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::super::codec::{decode, decode_same, encode, encode_guarded, tests::unlimited};
+use super::super::codec::{decode, encode, tests::unlimited};
+use super::super::proof::{Proven, decode_same, encode_guarded};
 use super::*;
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -112,7 +113,7 @@ fn bytes_that_always_go_on_are_refused_and_do_not_end_the_process() {
 fn a_value_of_all_levels_comes_back_and_one_of_more_is_not_written() {
     on_a_small_stack(|| {
         let deepest = list(LEVELS_MAX - 1);
-        let bytes = encode_guarded(&deepest, 0).unwrap();
+        let bytes = encode_guarded(&deepest, 0).unwrap().bytes;
         assert_eq!(decode::<List>(&bytes).unwrap(), deepest);
         let error = encode_guarded(&list(LEVELS_MAX), 0).unwrap_err().to_string();
         assert!(error.contains("List") && error.contains("128 levels"), "{error}");
@@ -179,7 +180,7 @@ fn a_type_that_counts_more_levels_when_it_is_read_is_refused_before_it_is_lost()
     on_a_small_stack(|| {
         let mut value = Uneven::default();
         let mut written = 0;
-        while let Ok(bytes) = encode_guarded(&value, 0) {
+        while let Ok(Proven { bytes, .. }) = encode_guarded(&value, 0) {
             assert_eq!(decode::<Uneven>(&bytes).unwrap(), value);
             value = Uneven(Some(value.into()));
             written += 1;
@@ -208,7 +209,7 @@ fn a_list_that_says_it_has_more_elements_than_bytes_is_refused_at_once() {
 fn a_list_of_elements_without_bytes_is_written_as_far_as_it_can_be_read() {
     for len in [0, 1, 1_000, FREE_ELEMENTS_MAX] {
         let units = vec![(); len];
-        assert_eq!(decode::<Vec<()>>(&encode_guarded(&units, 0).unwrap()).unwrap(), units);
+        assert_eq!(decode::<Vec<()>>(&encode_guarded(&units, 0).unwrap().bytes).unwrap(), units);
     }
     let error = encode_guarded(&vec![(); FREE_ELEMENTS_MAX + 100], 0).unwrap_err().to_string();
     assert!(error.contains("no bytes"), "{error}");

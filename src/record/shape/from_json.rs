@@ -18,6 +18,8 @@ mod tests;
 use value::Value;
 use writer::Writer;
 
+pub(crate) use writer::Entries;
+
 /// Why a text is not a value of this shape.
 #[derive(Debug, Error)]
 #[error("{path}: {why}")]
@@ -33,8 +35,9 @@ pub(super) fn from_json(
     json: &[u8],
     field: &'static str,
     out_max: usize,
+    entries: Entries,
 ) -> Result<Vec<u8>, FromJsonError> {
-    let mut writer = Writer { shape, out: Vec::new(), out_max, path: Vec::new() };
+    let mut writer = Writer { shape, out: Vec::new(), out_max, entries, path: Vec::new() };
     let mut text = serde_json::Deserializer::from_slice(json);
     let read = (&mut text).deserialize_map(Envelope { field, writer: &mut writer });
     match read.and_then(|()| text.end()) {

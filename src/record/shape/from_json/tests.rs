@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::Entries;
 use crate::record::{Maps, Shape, encode};
 
 const OUT_MAX: usize = 1 << 20;
@@ -35,7 +36,9 @@ struct Book {
 fn back<T: DeserializeOwned + 'static>(json: &str) -> Result<Vec<u8>, String> {
     let json = format!("{{\"before\":[1,{{}}],\"state\":{json},\"behind\":null}}");
     let shape = Shape::of::<T>().unwrap();
-    shape.read_json(json.as_bytes(), "state", OUT_MAX).map_err(|error| error.to_string())
+    shape
+        .read_json(json.as_bytes(), "state", OUT_MAX, Entries::Sorted)
+        .map_err(|error| error.to_string())
 }
 
 fn side() -> impl Strategy<Value = Side> {
@@ -152,13 +155,13 @@ fn numbers_that_json_does_not_have_come_back() {
 #[test]
 fn a_shape_that_goes_round_in_itself_and_a_deep_text_come_to_an_end() {
     let round: Shape = serde_json::from_str(r#"[{"option":0}]"#).unwrap();
-    assert!(round.read_json(br#"{"state":1}"#, "state", OUT_MAX).is_err());
+    assert!(round.read_json(br#"{"state":1}"#, "state", OUT_MAX, Entries::Sorted).is_err());
     let lists: Shape = serde_json::from_str(r#"[{"list":0}]"#).unwrap();
     let deep = format!(r#"{{"state":{}"#, "[".repeat(100_000));
-    assert!(lists.read_json(deep.as_bytes(), "state", OUT_MAX).is_err());
+    assert!(lists.read_json(deep.as_bytes(), "state", OUT_MAX, Entries::Sorted).is_err());
     let nowhere: Shape = serde_json::from_str(r#"[{"list":7}]"#).unwrap();
-    assert!(nowhere.read_json(br#"{"state":[1]}"#, "state", OUT_MAX).is_err());
+    assert!(nowhere.read_json(br#"{"state":[1]}"#, "state", OUT_MAX, Entries::Sorted).is_err());
     let long = format!(r#"{{"state":"{}"}}"#, "x".repeat(1_000));
     let text: Shape = serde_json::from_str(r#"["text"]"#).unwrap();
-    assert!(text.read_json(long.as_bytes(), "state", 100).is_err());
+    assert!(text.read_json(long.as_bytes(), "state", 100, Entries::Sorted).is_err());
 }

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::de::{self, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-use super::writer::{Part, Writer, name_of, unexpected};
+use super::writer::{Entries, Part, Writer, is_number, name_of, unexpected};
 use crate::record::shape::node::{Node, NodeId, Variant};
 
 /// How deep values stand in one another; the reader of JSON has a limit of its own, below this one,
@@ -62,7 +62,7 @@ impl<'s> Value<'_, 's> {
         Err(de::Error::custom(format_args!("it must have {len} elements")))
     }
 
-    /// Entries in the order of their keys' bytes, whatever the order of the text.
+    /// Entries in the order of the text, or of their keys' bytes.
     fn entries<E: de::Error>(
         &mut self,
         at: usize,
@@ -71,9 +71,13 @@ impl<'s> Value<'_, 's> {
         let out = &self.writer.out;
         let key = |entry: &(usize, usize, usize)| out.get(entry.0..entry.1).unwrap_or_default();
         if !entries.is_sorted_by(|one, two| key(one) < key(two)) {
-            entries.sort_by(|one, two| key(one).cmp(key(two)));
-            if entries.windows(2).any(|two| matches!(two, [a, b] if key(a) == key(b))) {
+            let mut sorted = entries.clone();
+            sorted.sort_by(|one, two| key(one).cmp(key(two)));
+            if sorted.windows(2).any(|two| matches!(two, [a, b] if key(a) == key(b))) {
                 return Err(E::custom("it has a key twice"));
+            }
+            if self.writer.entries == Entries::Sorted {
+                entries = sorted;
             }
         }
         let count = entries.len();
@@ -287,10 +291,18 @@ impl<'de> Visitor<'de> for Value<'_, '_> {
                 }
                 self.entries(at, entries)
             }
+            // How serde_json shows a number where a program has it keep all digits.
+            node if is_number(node) && map.next_key::<String>()?.as_deref() == Some(DIGITS) => {
+                self.writer.digits(node, &map.next_value::<String>()?)
+            }
             node => Err(unexpected(node, "an object")),
         }
     }
 }
+
+/// The name of the one field of a number, in `serde_json` with its feature `arbitrary_precision`: any
+/// crate of a program can turn it on, for all of them.
+const DIGITS: &str = "$serde_json::private::Number";
 
 /// A key and its value, as a list of two.
 struct Pair<'w, 's> {

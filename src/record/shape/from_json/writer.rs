@@ -10,8 +10,17 @@ pub(super) struct Writer<'s> {
     pub(super) shape: &'s Shape,
     pub(super) out: Vec<u8>,
     pub(super) out_max: usize,
+    pub(super) entries: Entries,
     /// Where in the value the reader is, or was when it failed.
     pub(super) path: Vec<Part>,
+}
+
+/// In which order the entries of maps are written. The text does not say whether a map has one of its
+/// own, and an editor may have sorted those that have none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Entries {
+    AsInTheText,
+    Sorted,
 }
 
 /// A part of a path.
@@ -102,6 +111,21 @@ impl Writer<'_> {
         }
     }
 
+    /// A number by its digits.
+    pub(super) fn digits<E: de::Error>(&mut self, node: &Node, digits: &str) -> Result<(), E> {
+        if matches!(node, Node::F32 | Node::F64) {
+            return match digits.parse::<f64>() {
+                Ok(float) if float.is_finite() => self.float(node, float),
+                _ => Err(E::custom(format_args!("{digits} is no {}", name_of(node)))),
+            };
+        }
+        match (digits.parse::<i128>(), digits.parse::<u128>()) {
+            (Ok(number), _) => self.int(node, number),
+            (_, Ok(number)) if *node == Node::U128 => self.number(number),
+            _ => Err(E::custom(format_args!("{digits} is no {}", name_of(node)))),
+        }
+    }
+
     #[expect(clippy::cast_possible_truncation, reason = "what does not fit is told")]
     pub(super) fn float<E: de::Error>(&mut self, node: &Node, float: f64) -> Result<(), E> {
         match node {
@@ -113,6 +137,24 @@ impl Writer<'_> {
             _ => Err(unexpected(node, "a number with a fraction")),
         }
     }
+}
+
+pub(super) fn is_number(node: &Node) -> bool {
+    matches!(
+        node,
+        Node::I8
+            | Node::I16
+            | Node::I32
+            | Node::I64
+            | Node::I128
+            | Node::U8
+            | Node::U16
+            | Node::U32
+            | Node::U64
+            | Node::U128
+            | Node::F32
+            | Node::F64
+    )
 }
 
 pub(super) fn name_of(node: &Node) -> &'static str {
