@@ -18,6 +18,7 @@ use super::options::{OnCopy, Options};
 use super::origin::{META_ORIGIN, Origin};
 use super::place::{Place, open_existing};
 use super::shadow::Shadow;
+use super::slots::Slots;
 use super::snapshot::{Read, Snapshot};
 use super::tables::Table;
 use super::tail::healed;
@@ -31,6 +32,8 @@ pub(crate) struct Inspection {
     pub(crate) pages: Option<String>,
     /// That commits are missing which were acknowledged, if so.
     pub(crate) lost: Option<String>,
+    /// Whether the slot of the newest commit is damaged, so that this is the commit before it.
+    fell_back: bool,
     /// That this is another file than the one the store was in, if so, and the caller did not say that
     /// it was moved.
     pub(crate) copied: Option<&'static str>,
@@ -70,6 +73,16 @@ impl Inspection {
         {
             inspection.lost = said(left.check(identity.store, head));
         }
+        if let (true, Some(identity), Some(head)) =
+            (inspection.fell_back, &inspection.identity, &inspection.head)
+        {
+            let left = lock.left();
+            let is_complete =
+                head.clean || left.is_some_and(|left| left.vouches_for(identity.store, head));
+            if !is_complete {
+                inspection.lost.get_or_insert_with(|| LAST_MAY_BE_LOST.to_owned());
+            }
+        }
         if options.on_copy != OnCopy::Moved
             && let Some(rows) = &inspection.rows
             && let (Ok(Some(known)), Some(now)) =
@@ -96,6 +109,7 @@ impl Inspection {
         let mut inspection = Self {
             pages: None,
             lost: None,
+            fell_back: false,
             copied: None,
             newer: None,
             identity: None,
@@ -106,7 +120,9 @@ impl Inspection {
             file: None,
             failed,
         };
-        match check_header(&*disk) {
+        let header = check_header(&*disk);
+        let is_redb = header.is_ok();
+        match header {
             Ok(true) => inspection.pages = said(verify_pages(disk.clone())),
             // The storage engine verifies what a crash left behind when it opens it, below.
             Ok(false) => {}
@@ -114,6 +130,17 @@ impl Inspection {
         }
         let shadow = Shadow::over(disk).and_then(healed);
         let shadow = shadow.map_err(|error| Error::io("reading the store", error))?;
+        inspection.fell_back = is_redb
+            && Slots::read(&shadow)
+                .and_then(|slots| slots.with_the_sound_one(&shadow))
+                .map_err(|error| Error::io("reading the store", error))?;
+        if inspection.fell_back {
+            inspection.pages.get_or_insert_with(|| {
+                "the place of the newest commit in the header is damaged; what is read is the commit \
+                 before it"
+                    .to_owned()
+            });
+        }
         let backend = Backend::new(Medium::Disk(Arc::new(shadow)), Arc::default());
         let opened = open_redb(backend, cache_bytes).and_then(|(db, _)| {
             let rows = Snapshot::take(&db, value_limit)?;
@@ -193,6 +220,10 @@ impl Inspection {
         Some(why)
     }
 }
+
+const LAST_MAY_BE_LOST: &str = "the place of the newest commit in the header is damaged, and no note \
+     beside the store says how far it had come: its last commit may be lost. Restore a copy; or \
+     reconcile with your receivers, then repair with `accept_missing_rows`. Nothing was changed";
 
 fn said(result: Result<()>) -> Option<String> {
     result.err().map(|error| error.to_string())

@@ -112,6 +112,11 @@ impl Note {
         )
     }
 
+    /// Whether a store with this head has all that was acknowledged.
+    pub(super) fn vouches_for(&self, store: StoreId, head: &Head) -> bool {
+        self.reached(store).is_some_and(|reached| reached <= (head.epoch, head.seq))
+    }
+
     /// Whether the store with this head is older than it was when this was noted down.
     pub(super) fn is_behind(&self, store: StoreId, head: &Head) -> bool {
         self.reached(store).is_some_and(|reached| reached > (head.epoch, head.seq))

@@ -32,6 +32,7 @@ mod rebuild;
 mod retention;
 mod rows;
 mod shadow;
+mod slots;
 mod snapshot;
 mod sync;
 mod system;

@@ -25,6 +25,7 @@ use super::options::{Options, Reopen};
 use super::origin::{META_ORIGIN, Origin};
 use super::place::{Anchor, open_existing, private, sync_folder_of};
 use super::shadow::{Gate, Shadow};
+use super::slots::Slots;
 use super::snapshot::Snapshot;
 use super::system;
 use super::tables::{Record, Table};
@@ -71,7 +72,8 @@ impl Options {
         // Before the lock, so that a wrong path gets no lock file beside it.
         let file = open_existing(path, true)?;
         let disk = FileDisk::new(file).map_err(|error| Error::io("opening the store", error))?;
-        check_header(&disk).map_err(|error| error.context(path.display().to_string()))?;
+        check_header(&disk)
+            .map_err(|error| was_a_store(path, error).context(path.display().to_string()))?;
         drop(disk);
         let lock_path = beside(path, "lock");
         let had_lock = lock_path.exists();
@@ -188,6 +190,7 @@ impl Options {
         if closed_in_order && len <= self.verify_on_open_bytes {
             verify_pages(disk.clone())?;
         }
+        let slots = Slots::read(&*disk).map_err(|error| Error::io("reading the store", error))?;
         let probe = Arc::new(Probe::default());
         let gate = Gate::before(disk).and_then(healed);
         let gate = Arc::new(gate.map_err(|error| Error::io("reading it", error))?);
@@ -206,6 +209,15 @@ impl Options {
         let rows = Snapshot::take(&db, self.limits.value_bytes)?;
         let (identity, head) = read_meta(&rows)?;
         let (lock, anchor) = file.unzip();
+        if let Some(lock) = lock.as_ref().filter(|_| !slots.newest_is_sound())
+            && !lock.left().is_some_and(|left| left.vouches_for(identity.store, &head))
+        {
+            return Err(Error::damaged(
+                "the place of the newest commit in the file's header is damaged, and nothing says \
+                 that the commit before it was the last to be acknowledged. Nothing was changed: \
+                 restore a copy, or run `repair`, which keeps the damaged file",
+            ));
+        }
         let changes = self.compared(&*rows, &medium, lock.as_ref(), identity.store, &head)?;
         drop(rows);
         let mut engine = Engine {
@@ -238,6 +250,15 @@ impl Options {
         let committer = Committer::new(engine, &medium, identity.store, self)?;
         Ok(Store::new(committer, medium, clean, created))
     }
+}
+
+/// What is no store by its first bytes, and was one by the note beside it, is damaged.
+fn was_a_store(path: &Path, error: Error) -> Error {
+    let is_noted = fs::read(beside(path, "lock")).is_ok_and(|text| text.starts_with(b"store "));
+    if is_noted && error.kind() == ErrorKind::Invalid {
+        return error.with_kind(ErrorKind::Damaged);
+    }
+    error
 }
 
 fn refuse_existing(path: &Path) -> Result<()> {
@@ -334,6 +355,12 @@ pub(super) fn check_header(disk: &dyn Disk) -> Result<bool> {
     }
     disk.read(0, &mut header).map_err(|error| Error::io("reading the store", error))?;
     let [magic @ .., flags] = header;
+    if magic == [0; REDB_MAGIC.len()] {
+        return Err(Error::damaged(
+            "the file begins with zeros, where a store has its header: it is damaged, or never was a \
+             store. Nothing was changed: check the path, or restore a copy",
+        ));
+    }
     if magic != REDB_MAGIC {
         return Err(Error::invalid(
             "this file is no store: it begins with other bytes. Check the path; if it was one, run \

@@ -59,6 +59,7 @@ mod retention;
 mod savepoints;
 mod schemas;
 mod security;
+mod slots;
 mod step;
 mod store;
 mod system;

@@ -12,6 +12,7 @@ mod past;
 mod patched;
 mod receiver;
 mod record;
+mod replay;
 mod sim;
 mod sound;
 mod supervisor;
@@ -35,6 +36,7 @@ mod t15_hostile;
 mod t16_formats;
 mod t17_savepoints;
 mod t18_endurance;
+mod t20_system_calls;
 mod tally;
 mod task;
 mod work;
@@ -77,6 +79,7 @@ const CLASSES: &[&dyn Class] = &[
     &t16_formats::Formats,
     &t17_savepoints::Savepoints,
     &t18_endurance::Endurance,
+    &t20_system_calls::SystemCalls,
 ];
 
 /// How many images of T1 a scale of 1 stands for.

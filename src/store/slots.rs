@@ -1,0 +1,82 @@
+//! The two commit slots in redb's header. A commit is written into the older one, and one bit says
+//! which is the newer. Each has a checksum.
+//!
+//! After an unclean end in one-phase mode, redb takes a newest slot whose checksum fails for a commit
+//! that was cut short, and falls back to the other. A slot is smaller than a sector, which a disk
+//! writes as a whole or not at all, so on a file that is damage; only a note that vouches for the other
+//! slot makes it harmless.
+
+use std::io;
+
+use super::disk::Disk;
+
+const HEADER_BYTES: usize = 320;
+const FLAGS_AT: usize = 9;
+const NEWEST: u8 = 1;
+const RECOVERY_REQUIRED: u8 = 2;
+const TWO_PHASE: u8 = 4;
+const SLOTS_AT: [usize; 2] = [64, 192];
+const SLOT_BYTES: usize = 128;
+const CHECKSUM_BYTES: usize = 16;
+
+/// The header.
+pub(super) struct Slots([u8; HEADER_BYTES]);
+
+impl Slots {
+    /// Reads the header of a disk that has one.
+    pub(super) fn read(disk: &dyn Disk) -> io::Result<Self> {
+        let mut header = [0; HEADER_BYTES];
+        disk.read(0, &mut header)?;
+        Ok(Self(header))
+    }
+
+    /// Whether the slot of the newest commit is what was written.
+    pub(super) fn newest_is_sound(&self) -> bool {
+        self.is_sound(self.newest())
+    }
+
+    /// If one slot is damaged and the other is not: lets the disk have only that one. Whether that is
+    /// the older of the two.
+    ///
+    /// For a shadow: redb opens no file of which a slot has no version, even if it is the slot that it
+    /// does not need.
+    pub(super) fn with_the_sound_one(self, disk: &dyn Disk) -> io::Result<bool> {
+        let newest = self.newest();
+        let older = newest ^ 1;
+        let (good, bad) = match (self.is_sound(newest), self.is_sound(older)) {
+            (true, false) => (newest, older),
+            (false, true) => (older, newest),
+            _ => return Ok(false),
+        };
+        if let (Some(slot), Some(bad_at)) = (self.slot(good), SLOTS_AT.get(bad)) {
+            disk.write(*bad_at as u64, slot)?;
+        }
+        let which = if good == 0 { 0 } else { NEWEST };
+        let flags = self.flags() & !(NEWEST | TWO_PHASE) | RECOVERY_REQUIRED | which;
+        disk.write(FLAGS_AT as u64, &[flags])?;
+        Ok(good == older)
+    }
+
+    fn flags(&self) -> u8 {
+        let [_, _, _, _, _, _, _, _, _, flags, ..] = self.0;
+        flags
+    }
+
+    fn newest(&self) -> usize {
+        usize::from(self.flags() & NEWEST)
+    }
+
+    fn slot(&self, nth: usize) -> Option<&[u8]> {
+        let at = *SLOTS_AT.get(nth)?;
+        self.0.get(at..at + SLOT_BYTES)
+    }
+
+    fn is_sound(&self, nth: usize) -> bool {
+        let Some((body, sum)) =
+            self.slot(nth).and_then(|slot| slot.split_at_checked(SLOT_BYTES - CHECKSUM_BYTES))
+        else {
+            return false;
+        };
+        sum == xxhash_rust::xxh3::xxh3_128(body).to_le_bytes()
+    }
+}
