@@ -18,7 +18,7 @@ use super::options::{OnCopy, Options};
 use super::origin::{META_ORIGIN, Origin};
 use super::place::{Place, open_existing};
 use super::shadow::Shadow;
-use super::slots::Slots;
+use super::slots::{Found, Slots};
 use super::snapshot::{Read, Snapshot};
 use super::tables::Table;
 use super::tail::healed;
@@ -130,16 +130,20 @@ impl Inspection {
         }
         let shadow = Shadow::over(disk).and_then(healed);
         let shadow = shadow.map_err(|error| Error::io("reading the store", error))?;
-        inspection.fell_back = is_redb
-            && Slots::read(&shadow)
-                .and_then(|slots| slots.with_the_sound_one(&shadow))
-                .map_err(|error| Error::io("reading the store", error))?;
-        if inspection.fell_back {
-            inspection.pages.get_or_insert_with(|| {
-                "the place of the newest commit in the header is damaged; what is read is the commit \
-                 before it"
-                    .to_owned()
-            });
+        if is_redb {
+            let found = Slots::read(&shadow).and_then(|slots| slots.with_the_sound_one(&shadow));
+            let found = found.map_err(|error| Error::io("reading the store", error))?;
+            inspection.fell_back = found == Found::NewestDamaged;
+            let which = match found {
+                Found::AsIs => None,
+                Found::OlderDamaged => Some("an older commit in the header is damaged"),
+                Found::NewestDamaged => Some(
+                    "the newest commit in the header is damaged; what is read is the one before it",
+                ),
+            };
+            if let Some(which) = which {
+                inspection.pages.get_or_insert_with(|| format!("the place of {which}"));
+            }
         }
         let backend = Backend::new(Medium::Disk(Arc::new(shadow)), Arc::default());
         let opened = open_redb(backend, cache_bytes).and_then(|(db, _)| {

@@ -19,6 +19,20 @@ const SLOTS_AT: [usize; 2] = [64, 192];
 const SLOT_BYTES: usize = 128;
 const CHECKSUM_BYTES: usize = 16;
 
+/// The first byte of a slot.
+const VERSION: u8 = 3;
+
+/// Which slot the state comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Found {
+    /// From the one that redb takes.
+    AsIs,
+    /// From the newest: the other one is damaged.
+    OlderDamaged,
+    /// From the one before, because the newest is damaged.
+    NewestDamaged,
+}
+
 /// The header.
 pub(super) struct Slots([u8; HEADER_BYTES]);
 
@@ -35,18 +49,18 @@ impl Slots {
         self.is_sound(self.newest())
     }
 
-    /// If one slot is damaged and the other is not: lets the disk have only that one. Whether that is
-    /// the older of the two.
-    ///
-    /// For a shadow: redb opens no file of which a slot has no version, even if it is the slot that it
-    /// does not need.
-    pub(super) fn with_the_sound_one(self, disk: &dyn Disk) -> io::Result<bool> {
+    /// Lets the disk, a shadow, have only the sound slot, where one is damaged and redb does not open
+    /// the file or would fall back: it opens none of which a slot has no version, even if it is the one
+    /// that it does not need.
+    pub(super) fn with_the_sound_one(self, disk: &dyn Disk) -> io::Result<Found> {
         let newest = self.newest();
         let older = newest ^ 1;
-        let (good, bad) = match (self.is_sound(newest), self.is_sound(older)) {
-            (true, false) => (newest, older),
-            (false, true) => (older, newest),
-            _ => return Ok(false),
+        let (good, bad, found) = match (self.is_sound(newest), self.is_sound(older)) {
+            (true, false) if self.version(older) != Some(VERSION) => {
+                (newest, older, Found::OlderDamaged)
+            }
+            (false, true) => (older, newest, Found::NewestDamaged),
+            _ => return Ok(Found::AsIs),
         };
         if let (Some(slot), Some(bad_at)) = (self.slot(good), SLOTS_AT.get(bad)) {
             disk.write(*bad_at as u64, slot)?;
@@ -54,7 +68,11 @@ impl Slots {
         let which = if good == 0 { 0 } else { NEWEST };
         let flags = self.flags() & !(NEWEST | TWO_PHASE) | RECOVERY_REQUIRED | which;
         disk.write(FLAGS_AT as u64, &[flags])?;
-        Ok(good == older)
+        Ok(found)
+    }
+
+    fn version(&self, nth: usize) -> Option<u8> {
+        self.slot(nth)?.first().copied()
     }
 
     fn flags(&self) -> u8 {

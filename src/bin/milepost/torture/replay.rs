@@ -123,8 +123,7 @@ impl Folder {
         for (nth, name) in self.pending.iter().enumerate() {
             let nth = nth as u64;
             let is_kept = match (model, way) {
-                (Model::Journal, _) => nth < kept,
-                (Model::Strict, 0) => nth < kept,
+                (Model::Journal, _) | (Model::Strict, 0) => nth < kept,
                 (Model::Strict, 1) => nth != kept,
                 (Model::Strict, 2) => nth == kept,
                 (Model::Strict, _) => rng.one_in(2),

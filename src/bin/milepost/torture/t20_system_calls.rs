@@ -105,7 +105,7 @@ const WAYS: [Way; 6] = [
 impl Cases for Plan {
     /// Each call once, the ways in turn, and images. Beyond the floor, each call in every way.
     fn count(&self, scale: f64) -> u64 {
-        scaled(u32::try_from(self.calls).unwrap_or(u32::MAX), scale.min(WAYS.len() as f64))
+        scaled(u32::try_from(self.calls).unwrap_or(u32::MAX), scale.min(6.0))
             + scaled(IMAGES, scale)
     }
 
@@ -331,10 +331,9 @@ fn fail(path: &Path, nth: u64, way: Way) -> Result<(), Outcome> {
         .filter_map(|call| if let SystemCall::Mark(mark) = call { Some(*mark) } else { None })
         .collect();
     let uncertain = match told.map_err(|error| (error.kind(), error)) {
-        // What was removed in passing is not missed.
-        Ok(()) => None,
         Err((ErrorKind::Uncertain(seq), _)) => Some(seq),
-        Err((ErrorKind::Io | ErrorKind::NoSpace, _)) => None,
+        // What was removed in passing is not missed.
+        Ok(()) | Err((ErrorKind::Io | ErrorKind::NoSpace, _)) => None,
         Err((kind, error)) => {
             return Err(Outcome::Violation(format!("I7: {when} became {kind:?}: {error}")));
         }
