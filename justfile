@@ -16,6 +16,10 @@ lint:
 test *args:
     {{ if args == "" { ".ci/run tests" } else { "cargo test --all-features " + args } }}
 
+# the crates that states are made of, as the guide says it
+crates:
+    .ci/run crates
+
 # the house checks itself: imports, names, lengths
 tidy:
     .ci/run tidy

@@ -158,6 +158,10 @@ struct Readme;
 struct ChangeAType;
 
 #[cfg(doctest)]
+#[doc = include_str!("../docs/guide/what-a-state-may-hold.md")]
+struct WhatAStateMayHold;
+
+#[cfg(doctest)]
 #[doc = include_str!("../docs/guide/look-at-a-state.md")]
 struct LookAtAState;
 

@@ -28,8 +28,11 @@ use crate::store::{Record, Table};
 /// that holds itself would otherwise be read as deep as damaged bytes say, down to the end of the
 /// stack. A value of more levels is refused when it is written; keep a long chain as a list.
 ///
-/// A hash set behind a `#[serde(transparent)]` type of your own looks like a list to serde, and is
-/// refused as soon as its order changes: use a `BTreeSet` there. A field under `#[serde(skip)]` is
+/// Each value is proven when it is written: it is read back, and gives the same bytes again. What does
+/// not is `Invalid` at the step. A state of more than 64 KiB in [`Codec::Binary`] is proven when it
+/// becomes so large, with the first save of each handle, when it is made of what was not proven before,
+/// and with one save of 64. Maps and lists that keep an order keep it; hash maps and hash sets are
+/// stored sorted. The guide `what-a-state-may-hold` has a table of types. A field under `#[serde(skip)]` is
 /// its default after a restart, and after a step that failed.
 ///
 /// ```

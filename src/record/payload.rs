@@ -24,7 +24,8 @@ pub enum Codec {
     #[default]
     Binary,
     /// JSON: larger and several times slower. For types that have no shape: serde's `untagged`,
-    /// `tag` and `flatten`, and values that hold anything. A type in JSON that was changed without a
+    /// `tag` and `flatten`, and values that hold anything. It has no NaN, no infinities, and one word
+    /// for `None`, `Some(None)` and `Some(())`: such a value is refused. A type in JSON that was changed without a
     /// new version is not told: what no longer fits is an error of serde's, or a default of yours.
     Json,
 }
