@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use milepost::testing::Rng;
-use milepost::{Error, ErrorKind, Labels, Options, RepairOptions, Store};
+use milepost::{Error, ErrorKind, Labels, OnCopy, Options, RepairOptions, Store};
 
 use crate::torture::child::say;
 use crate::torture::system;
@@ -128,6 +128,9 @@ pub(crate) fn live(args: &Args) -> Result<(), String> {
     }
     store.close().map_err(text)?;
     fs::copy(&path, &args.copy).map_err(|error| error.to_string())?;
+    // Out of the mount, which goes with this process.
+    let moved = Options::new().on_copy(OnCopy::Moved).open(&args.copy);
+    moved.and_then(Store::close).map_err(text)?;
     say("copied")
 }
 
