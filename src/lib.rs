@@ -125,7 +125,7 @@ mod ops;
 #[cfg(feature = "testing")]
 pub mod testing;
 
-pub use clock::{Clock, ManualClock, SystemClock, Timestamp};
+pub use clock::{Clock, ManualClock, SinceBoot, SystemClock, Timestamp};
 pub use error::{Error, ErrorKind, Result};
 pub use exec::{Delivered, Delivery, OnUnknown, Probe, Receiver, Relay, Sent};
 pub use id::{CheckpointId, ExternalId, Fingerprint, IntentId, RunName, Scope, StoreId, Topic};

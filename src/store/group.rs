@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::backend::Medium;
 use super::engine::Engine;
 use super::fate::{Fate, closed};
-use super::head::ClockMark;
+use super::head::{ClockMark, Reading};
 use super::held::{Held, HoldKind};
 use super::line::{Line, Room, Ticket};
 use super::lock::LockFile;
@@ -332,7 +332,7 @@ impl Committer {
         let _planning = Planning::enter()?;
         let _no_plan = self.line.look();
         let mut marks = self.lock_marks();
-        marks.clock = ClockMark::believed(self.clock.now());
+        marks.clock = ClockMark::believed(&Reading::of(&*self.clock, None));
         marks.witness = self.clock.elapsed();
         Ok(())
     }
@@ -340,7 +340,7 @@ impl Committer {
     pub(super) fn clock_suspect(&self) -> Result<Option<Timestamp>> {
         self.home.check()?;
         let _planning = Planning::enter()?;
-        Ok(self.marks().clock.suspect)
+        Ok(self.marks().clock.suspect.map(|suspect| suspect.at))
     }
 
     /// Runs `work` on the engine while no commit is under way.
@@ -419,14 +419,15 @@ fn forget_max(members: usize, rows_before: usize) -> usize {
 
 impl Marks {
     fn read_clock(&mut self, clock: &dyn Clock) -> Timestamp {
-        let (now, elapsed) = (clock.now(), clock.elapsed());
+        let (reading, elapsed) = (Reading::of(clock, None), clock.elapsed());
         let witness_ms = elapsed.saturating_sub(self.witness).as_millis();
         let before = self.clock.high_water;
-        self.clock = self.clock.at_commit(now, u64::try_from(witness_ms).unwrap_or(u64::MAX));
+        let witness_ms = u64::try_from(witness_ms).unwrap_or(u64::MAX);
+        self.clock = self.clock.at_commit(&reading, witness_ms);
         if self.clock.high_water != before {
             self.witness = elapsed;
         }
-        now
+        reading.now
     }
 
     /// What it must be by now if the process's own clock is right: deadlines count from it, for a key

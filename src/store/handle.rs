@@ -181,9 +181,11 @@ impl Store {
         self.inner.committer.quiesced(|engine| Ok(engine.head.seq))
     }
 
-    /// Where the clock leapt to, by more than a day since the store last saw it. While it is set,
-    /// nothing expires. Opening the store once more within a day of that time believes it, and so
-    /// does [`trust_clock`](Store::trust_clock).
+    /// Where the clock leapt to, by more than a day beyond what has passed by a witness: the time since
+    /// the machine was started (on Linux), the process's own clock, or the times of the store's file.
+    /// While it is set, nothing expires. The next opening believes it, if no witness contradicts what
+    /// the clock went on since, and so does [`trust_clock`](Store::trust_clock). A long pause that no
+    /// witness contradicts is believed at once.
     ///
     /// # Errors
     /// `Invalid` from inside a step's closure.

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::integrity::Sum;
 use super::snapshot::{Read, unreadable};
 use super::tables::{META_HEAD, Record, Table};
-use crate::clock::Timestamp;
+use crate::clock::{Clock, SinceBoot, Timestamp};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::StoreId;
 use crate::seq::{COUNT_MAX, CommitSeq, Epoch, Incarnation};
@@ -151,46 +151,114 @@ pub(crate) fn unclean_key(epoch: Epoch) -> Vec<u8> {
     [META_UNCLEAN, &epoch.get().to_be_bytes()].concat()
 }
 
-/// How long a pause between two readings of the clock is believed without a second witness, in ms.
+/// How far ahead the clock may be of what its witnesses saw pass, in ms.
 const LEAP_MS: u64 = 24 * 60 * 60 * 1000;
 
-/// What the store knows of time: it only goes forward, and a leap of more than a day needs a second
-/// witness before anything expires by it.
+/// What the store knows of time: it only goes forward, and a leap of more than a day that a witness
+/// contradicts expires nothing before a second opening agrees.
+///
+/// Between two readings of one start of the machine, the time since that start is the witness: it says
+/// how long the pause was. Where the machine was started in between, only the file's own times are: a
+/// file that was changed later than now says that the clock was wrong then, or is now. Where none of
+/// them contradicts, the clock is believed: that of a machine which was started anew is taken to be
+/// right.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub(super) struct ClockMark {
     /// The latest moment that was believed.
     pub(super) high_water: Timestamp,
+    /// The other witness, at that moment.
+    pub(super) boot: Option<SinceBoot>,
     /// Where the clock leapt to, while nobody has confirmed it.
-    pub(super) suspect: Option<Timestamp>,
+    pub(super) suspect: Option<Suspect>,
+}
+
+/// A leap that was contradicted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Suspect {
+    pub(super) at: Timestamp,
+    pub(super) boot: Option<SinceBoot>,
+}
+
+/// A reading of the wall clock, and what its witnesses say at the same moment.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Reading {
+    pub(super) now: Timestamp,
+    pub(super) boot: Option<SinceBoot>,
+    /// When the file of the store was last changed.
+    pub(super) file: Option<Timestamp>,
+}
+
+impl Reading {
+    /// What a clock says, of a store whose file was last changed then.
+    pub(super) fn of(clock: &dyn Clock, file: Option<Timestamp>) -> Self {
+        Self { now: clock.now(), boot: clock.since_boot(), file }
+    }
+
+    /// How long it is since another reading, by the machine's own clock.
+    fn ms_since(&self, boot: Option<SinceBoot>) -> Option<u64> {
+        self.boot?.ms_after(&boot?)
+    }
+
+    /// Whether the clock has gone further than a day beyond what passed.
+    fn leaps(&self, from: Timestamp, passed_ms: u64) -> bool {
+        self.now.as_ms().saturating_sub(from.as_ms()) > LEAP_MS.saturating_add(passed_ms)
+    }
+
+    /// Whether a witness says that no such time has passed since then.
+    fn is_contradicted(&self, from: Timestamp, boot: Option<SinceBoot>) -> bool {
+        self.ms_since(boot).is_some_and(|passed_ms| self.leaps(from, passed_ms))
+    }
+
+    /// Whether the file was changed at a time that is still to come.
+    fn is_before_the_file(&self) -> bool {
+        self.file.is_some_and(|file| file.as_ms().saturating_sub(self.now.as_ms()) > LEAP_MS)
+    }
 }
 
 impl ClockMark {
-    /// A reading of the clock at an opening. A second opening within a day after the leap confirms
-    /// it: two sittings agree.
-    pub(super) fn at_open(self, now: Timestamp) -> Self {
-        let leap = |from: Timestamp| now.as_ms().saturating_sub(from.as_ms()) > LEAP_MS;
+    /// A reading at an opening. A second one that no witness contradicts since the leap confirms it:
+    /// two sittings agree.
+    pub(super) fn at_open(self, reading: &Reading) -> Self {
+        let Reading { now, boot, .. } = *reading;
         match self.suspect {
-            Some(suspect) if now >= suspect && !leap(suspect) => Self::believed(now),
-            _ if self.high_water != Timestamp::default() && leap(self.high_water) => {
-                Self { suspect: Some(now), ..self }
+            Some(Suspect { at, boot }) if now >= at && !reading.is_contradicted(at, boot) => {
+                Self::believed(reading)
             }
-            _ => Self { high_water: self.high_water.max(now), suspect: None },
+            _ if self.high_water != Timestamp::default()
+                && reading.leaps(self.high_water, 0)
+                && (reading.is_contradicted(self.high_water, self.boot)
+                    || reading.is_before_the_file()) =>
+            {
+                Self { suspect: Some(Suspect { at: now, boot }), ..self }
+            }
+            _ => self.gone_on(reading),
         }
     }
 
-    /// A reading while the store is open, `witness_ms` after the last one by the process's own
-    /// clock.
-    pub(super) fn at_commit(self, now: Timestamp, witness_ms: u64) -> Self {
-        let ahead_ms = now.as_ms().saturating_sub(self.high_water.as_ms());
-        if ahead_ms > LEAP_MS.saturating_add(witness_ms) {
-            return Self { suspect: self.suspect.or(Some(now)), ..self };
+    /// A reading while the store is open, `witness_ms` after the last one by the process's own clock,
+    /// which does not count while the machine sleeps.
+    pub(super) fn at_commit(self, reading: &Reading, witness_ms: u64) -> Self {
+        let passed_ms = witness_ms.max(reading.ms_since(self.boot).unwrap_or_default());
+        if reading.leaps(self.high_water, passed_ms) {
+            let Reading { now, boot, .. } = *reading;
+            let suspect = self.suspect.or(Some(Suspect { at: now, boot }));
+            return Self { suspect, ..self };
         }
-        Self { high_water: self.high_water.max(now), suspect: None }
+        self.gone_on(reading)
     }
 
-    /// What somebody who looked at another clock confirms.
-    pub(super) fn believed(now: Timestamp) -> Self {
-        Self { high_water: now, suspect: None }
+    /// Ahead, or as it was; no leap is left to be confirmed.
+    fn gone_on(self, reading: &Reading) -> Self {
+        if reading.now >= self.high_water {
+            Self::believed(reading)
+        } else {
+            Self { suspect: None, ..self }
+        }
+    }
+
+    /// What somebody who looked at another clock confirms, or nothing contradicts.
+    pub(super) fn believed(reading: &Reading) -> Self {
+        Self { high_water: reading.now, boot: reading.boot, suspect: None }
     }
 }
 
@@ -204,8 +272,13 @@ mod tests {
         Timestamp::from_ms(ms)
     }
 
+    /// A reading of a machine that was started in `boot`, so long ago.
+    fn reading(ms: u64, (boot, elapsed_ms): (u8, u64)) -> Reading {
+        Reading { now: at(ms), boot: Some(SinceBoot { boot: [boot; 16], elapsed_ms }), file: None }
+    }
+
     fn mark(ms: u64) -> ClockMark {
-        ClockMark::believed(at(ms))
+        ClockMark::believed(&reading(ms, (1, 0)))
     }
 
     /// Stores in the field begin with these bytes: a difference needs a new `VERSION`.
@@ -221,33 +294,70 @@ mod tests {
         assert_eq!(hash(&head).as_str(), GOLDEN_HEAD);
     }
 
-    const GOLDEN_HEAD: &str = "5aa9311a7a8354c52288fd91658826ca2ca1d9898c23a90ee9fac3face98325a";
+    const GOLDEN_HEAD: &str = "3100ebb45306ef86f5dcf4559484efa8816d5137b0749b8b15dc41bba3fd2785";
 
     #[test]
     fn a_clock_that_goes_back_moves_nothing_back() {
-        assert_eq!(mark(5_000).at_open(at(1)).high_water, at(5_000));
-        assert_eq!(mark(5_000).at_commit(at(1), 0).high_water, at(5_000));
+        assert_eq!(mark(5_000).at_open(&reading(1, (1, 9))), mark(5_000));
+        assert_eq!(mark(5_000).at_commit(&reading(1, (1, 9)), 0), mark(5_000));
     }
 
     #[test]
-    fn a_leap_between_two_opens_is_believed_only_when_a_second_open_agrees() {
-        let leapt = mark(1_000).at_open(at(1_000 + 400 * DAY));
+    fn a_leap_that_the_machine_did_not_see_is_believed_only_when_a_second_opening_agrees() {
+        let far = 1_000 + 400 * DAY;
+        let leapt = mark(1_000).at_open(&reading(far, (1, 5)));
         assert_eq!(leapt.high_water, at(1_000));
-        assert_eq!(leapt.suspect, Some(at(1_000 + 400 * DAY)));
+        assert_eq!(leapt.suspect.unwrap().at, at(far));
         // Back to normal: the leap is forgotten.
-        assert_eq!(leapt.at_open(at(2_000)), mark(2_000));
-        // Agreed: a second sitting sees the same time.
-        let later = at(1_000 + 400 * DAY + 60_000);
-        assert_eq!(leapt.at_open(later), ClockMark::believed(later));
+        assert_eq!(leapt.at_open(&reading(2_000, (1, 9))).suspect, None);
+        assert_eq!(leapt.at_open(&reading(2_000, (1, 9))).high_water, at(2_000));
+        // Agreed: a second sitting sees the same time, or as much more as has passed.
+        for (later, passed) in [(60_000, 60_000), (DAY, 5), (7 * DAY, 7 * DAY)] {
+            let later = reading(far + later, (1, 5 + passed));
+            assert_eq!(leapt.at_open(&later), ClockMark::believed(&later));
+        }
+        let rebooted = reading(far + 7 * DAY, (2, 5));
+        assert_eq!(leapt.at_open(&rebooted), ClockMark::believed(&rebooted));
         // Another leap on top is another suspicion.
-        assert!(leapt.at_open(at(1_000 + 900 * DAY)).suspect.is_some());
+        let again = leapt.at_open(&reading(1_000 + 900 * DAY, (1, 6)));
+        assert_eq!(again.suspect.unwrap().at, at(1_000 + 900 * DAY));
+        assert_eq!(again.high_water, at(1_000));
+    }
+
+    /// Against: a weekly job in which nothing ever expires.
+    #[test]
+    fn a_long_pause_that_nothing_contradicts_is_believed_at_once() {
+        for (boot, elapsed_ms) in [(1, 7 * DAY), (1, 6 * DAY), (2, 5)] {
+            let week = reading(1_000 + 7 * DAY, (boot, elapsed_ms));
+            assert_eq!(mark(1_000).at_open(&week), ClockMark::believed(&week));
+        }
+        let unknown = Reading { boot: None, ..reading(1_000 + 7 * DAY, (1, 0)) };
+        assert_eq!(mark(1_000).at_open(&unknown), ClockMark::believed(&unknown));
+    }
+
+    #[test]
+    fn a_file_that_was_changed_later_than_now_contradicts_a_leap_and_no_small_step() {
+        let seen = |ms: u64, file: u64| Reading { file: Some(at(file)), ..reading(ms, (2, 5)) };
+        let leap = mark(1_000).at_open(&seen(1_000 + 30 * DAY, 400 * DAY));
+        assert_eq!(
+            (leap.high_water, leap.suspect.map(|leap| leap.at)),
+            (at(1_000), Some(at(1_000 + 30 * DAY)))
+        );
+        assert_eq!(leap.at_open(&seen(2_000 + 30 * DAY, 400 * DAY)).suspect, None);
+        let same = seen(1_000 + 30 * DAY, 1_000 + 30 * DAY);
+        assert_eq!(mark(1_000).at_open(&same), ClockMark::believed(&same));
+        assert_eq!(mark(1_000).at_open(&seen(2_000, 400 * DAY)).suspect, None);
     }
 
     #[test]
     fn a_leap_inside_a_process_is_believed_only_as_far_as_its_own_clock_went() {
-        let asleep = mark(1_000).at_commit(at(1_000 + 3 * DAY), 3 * DAY);
-        assert_eq!(asleep, mark(1_000 + 3 * DAY));
-        let lied_to = mark(1_000).at_commit(at(1_000 + 3 * DAY), 5);
+        let week = 1_000 + 3 * DAY;
+        let busy = mark(1_000).at_commit(&reading(week, (1, 0)), 3 * DAY);
+        assert_eq!(busy.high_water, at(week));
+        // The process's clock stood still while the machine was asleep.
+        let asleep = mark(1_000).at_commit(&reading(week, (1, 3 * DAY)), 5);
+        assert_eq!((asleep.high_water, asleep.suspect), (at(week), None));
+        let lied_to = mark(1_000).at_commit(&reading(week, (1, 5)), 5);
         assert_eq!(lied_to.high_water, at(1_000));
         assert!(lied_to.suspect.is_some());
     }

@@ -18,7 +18,9 @@ use super::engine::{Engine, create_tables, write_head};
 use super::fault::{Db, shielded, storage_error};
 use super::group::Committer;
 use super::handle::Store;
-use super::head::{ClockMark, FORMAT, Head, Identity, META_IDENTITY, read_head, read_identity};
+use super::head::{
+    ClockMark, FORMAT, Head, Identity, META_IDENTITY, Reading, read_head, read_identity,
+};
 use super::hold::Hold;
 use super::lock::{LockFile, beside};
 use super::options::{Options, Reopen};
@@ -30,6 +32,7 @@ use super::snapshot::Snapshot;
 use super::system;
 use super::tables::{Record, Table};
 use super::tail::healed;
+use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::StoreId;
 use crate::record::{Header, encode, seal};
@@ -130,7 +133,7 @@ impl Options {
             ));
         }
         self.initialize(Medium::Disk(disk.clone()), b"disk")?;
-        self.open_medium(Medium::Disk(disk), None, true)
+        self.open_medium(Medium::Disk(disk), None, true, None)
     }
 
     /// Opens the store on a disk of your own.
@@ -139,7 +142,7 @@ impl Options {
     /// Those of [`open`](Options::open), beside `Locked` and `NotFound`.
     pub fn open_on(&self, disk: Arc<dyn Disk>) -> Result<Store> {
         self.check()?;
-        self.open_medium(Medium::Disk(disk), None, false)
+        self.open_medium(Medium::Disk(disk), None, false, None)
     }
 
     /// A new file under another name, whole and durable, and only then its name: a crash inside
@@ -160,12 +163,14 @@ impl Options {
         let now = self.clock.now();
         let identity =
             Identity { format: FORMAT, store: StoreId::draw(now.as_ms(), salt), created: now };
-        initialize(medium, self.cache_bytes, &identity, Head::first(ClockMark::believed(now)))
+        let clock = ClockMark { high_water: now, ..ClockMark::default() };
+        initialize(medium, self.cache_bytes, &identity, Head::first(clock))
     }
 
     fn open_locked(&self, path: &Path, lock: LockFile, created: bool) -> Result<Store> {
         let file = open_existing(path, true)?;
         let anchor = Anchor::new(path, &file)?;
+        let changed = self.clock.last_change(&file);
         let disk = FileDisk::new(file).map_err(|error| Error::io("opening the store", error))?;
         let disk = Arc::new(disk);
         let anchor = anchor.with(Hold::to_work(&disk, path)?);
@@ -174,7 +179,7 @@ impl Options {
             // `create` or in `repair`. Nothing is acknowledged in a file that a power cut can take.
             sync_folder_of(path)?;
         }
-        self.open_medium(Medium::File(disk), Some((lock, anchor)), created)
+        self.open_medium(Medium::File(disk), Some((lock, anchor)), created, changed)
             .map_err(|error| error.context(path.display().to_string()))
     }
 
@@ -183,6 +188,7 @@ impl Options {
         medium: Medium,
         file: Option<(LockFile, Anchor)>,
         created: bool,
+        changed: Option<Timestamp>,
     ) -> Result<Store> {
         let disk = medium.disk();
         let closed_in_order = check_header(&*disk)?;
@@ -234,6 +240,7 @@ impl Options {
         let clean = engine.head.clean;
         // Still behind the gate: this reads pages that nothing has read so far, and one of them may
         // be damaged.
+        engine.head.clock = engine.head.clock.at_open(&Reading::of(&*self.clock, changed));
         self.raise_epoch(&mut engine, &changes)?;
         // It is a store of ours, and can be written. If a flush of it failed, what was read may be
         // in the cache alone.

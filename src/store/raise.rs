@@ -99,7 +99,6 @@ impl Options {
         head.epoch = head.epoch.next();
         head.seq = head.seq.next();
         head.clean = false;
-        head.clock = head.clock.at_open(now);
         // Nobody was told anything by this opening: whether its mark is on disk is all the same.
         engine
             .try_commit(&rows, head)

@@ -222,7 +222,7 @@ fn begun_anew(now: Timestamp, highest: &Highest) -> Head {
         next_id: highest.id + GAP,
         horizon: now,
         clean: false,
-        ..Head::first(ClockMark::believed(now))
+        ..Head::first(ClockMark { high_water: now, ..ClockMark::default() })
     }
 }
 

@@ -30,8 +30,9 @@ fn place_in_head(head: &[u8], nth: usize) -> (usize, usize) {
     }
     if nth == NEXT_ID {
         at = varint_at(head, at).1;
-        // Whether it was closed, the clock's mark, and no suspicion of it.
-        let (_, behind) = varint_at(head, at + 1);
+        // Whether it was closed, the clock's mark with the machine's own clock, and no suspicion of it.
+        let (_, boot) = varint_at(head, at + 1);
+        let behind = if head[boot] == 0 { boot + 1 } else { varint_at(head, boot + 17).1 };
         assert_eq!(head[behind], 0);
         at = behind + 1;
     }

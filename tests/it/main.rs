@@ -50,6 +50,7 @@ mod model;
 mod newer;
 mod on_damage;
 mod ops;
+mod pauses;
 mod place;
 mod relay;
 mod replaced;

@@ -1,9 +1,12 @@
-//! T13: clocks that go back, stand in 1970, leap far ahead, or are set while the store is closed.
-//! Nothing expires early, nothing revives.
+//! T13: clocks that go back, stand in 1970, leap far ahead, or are set while the store is closed; and
+//! long pauses, with and without a start of the machine in between. Nothing expires early, nothing
+//! revives, and no opening after a pause that nothing contradicts needs a second one.
 //!
 //! The judge knows the true time, and the latest time that anybody could believe by the rules of the
-//! manual: a leap of more than a day needs a second witness. What was done under a time at which it
+//! manual: a leap of more than a day beyond what a witness saw pass needs a second opening. What was done under a time at which it
 //! was asked for is never new again under that time, whatever the clock says.
+
+mod belief;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +17,7 @@ use milepost::{
 };
 use serde::{Deserialize, Serialize};
 
+use self::belief::Belief;
 use super::class::{Cases, Class, Outcome, Scene, Setting};
 
 pub(crate) struct Clocks;
@@ -24,7 +28,7 @@ impl Class for Clocks {
     }
 
     fn about(&self) -> &'static str {
-        "clocks that go back, leap ahead, stand in 1970, or are set between two opens"
+        "clocks that go back, leap ahead, stand in 1970, or are set between two opens; long pauses"
     }
 
     fn prepare(&self, _: &Setting) -> Result<Box<dyn Cases>, String> {
@@ -107,6 +111,8 @@ struct Life {
     true_ms: u64,
     /// Whether the clock lies only in ways that nobody may believe.
     is_incredible: bool,
+    /// Whether the clock never lies, so nothing contradicts it.
+    is_honest: bool,
     belief: Belief,
     requests: Vec<Request>,
 }
@@ -121,11 +127,15 @@ impl Life {
             options,
             true_ms: T0_MS,
             is_incredible: rng.one_in(2),
+            is_honest: rng.one_in(4),
             belief: Belief {
                 high_ms: T0_MS,
                 low_ms: T0_MS,
                 trusted_ms: None,
                 suspects: Vec::new(),
+                boots: 0,
+                boot: 0,
+                passed_ms: 0,
                 unspent_ms: 0,
                 seen: clock.elapsed(),
             },
@@ -298,6 +308,9 @@ impl Life {
     }
 
     fn set_clock(&mut self, rng: &mut Rng) {
+        if self.is_honest {
+            return;
+        }
         let to_ms = match rng.below(6) {
             0 | 1 => self.true_ms,
             2 => 0,
@@ -314,6 +327,11 @@ impl Life {
         if self.is_incredible {
             // A sitting with the right time comes between two with a wrong one: they do not agree.
             self.clock.set(Timestamp::from_ms(self.true_ms));
+        }
+        if rng.one_in(3) {
+            // What passed since the last reading has no witness any more.
+            self.clock.reboot();
+            self.belief.boots += 1;
         }
         self.reopen(rng)?;
         if rng.one_in(2) {
@@ -339,8 +357,14 @@ impl Life {
         self.belief.open(self.clock.now().as_ms(), self.clock.elapsed());
         let store = self.options.open_on(self.disk.clone()).map_err(|error| refused(&error))?;
         let run = store.run("run").map_err(|error| refused(&error))?;
+        let suspect = store.clock_suspect().map_err(|error| refused(&error))?;
         self.alive = Some((run, store));
-        Ok(())
+        match suspect.filter(|_| self.is_honest) {
+            Some(suspect) => Err(Outcome::Wrong(format!(
+                "I6: a pause that nothing contradicts has to be confirmed: {suspect:?}"
+            ))),
+            None => Ok(()),
+        }
     }
 
     /// Somebody looks at another clock.
@@ -379,69 +403,6 @@ impl Life {
             }
         }
         Ok(())
-    }
-}
-
-/// The latest time that the store may believe: more than it does, where it is careful. And the
-/// latest that it must.
-#[derive(Debug)]
-struct Belief {
-    high_ms: u64,
-    low_ms: u64,
-    /// What somebody has confirmed and no commit has written down.
-    trusted_ms: Option<u64>,
-    /// Leaps that nobody has confirmed.
-    suspects: Vec<u64>,
-    /// What has passed by the process's own clock, and not by the other.
-    unspent_ms: u64,
-    seen: Duration,
-}
-
-impl Belief {
-    fn read(&mut self, now_ms: u64, elapsed: Duration) {
-        let passed = elapsed.saturating_sub(self.seen).as_millis();
-        self.seen = elapsed;
-        self.unspent_ms += u64::try_from(passed).unwrap_or(u64::MAX);
-        let ahead_ms = now_ms.saturating_sub(self.high_ms);
-        if ahead_ms > DAY_MS + self.unspent_ms {
-            self.suspects.push(now_ms);
-        } else {
-            self.unspent_ms = self.unspent_ms.saturating_sub(ahead_ms);
-            self.high_ms += ahead_ms;
-        }
-    }
-
-    /// A commit at this time. Less than a day ahead needs no witness, and what somebody has confirmed
-    /// is written down with it.
-    fn commit(&mut self, now_ms: u64) {
-        if let Some(trusted_ms) = self.trusted_ms.take() {
-            self.low_ms = self.low_ms.max(trusted_ms);
-        }
-        if now_ms.saturating_sub(self.low_ms) <= DAY_MS {
-            self.low_ms = self.low_ms.max(now_ms);
-        }
-    }
-
-    fn open(&mut self, now_ms: u64, elapsed: Duration) {
-        let agrees = |suspect: &u64| now_ms >= *suspect && now_ms - suspect <= DAY_MS;
-        let ahead_ms = now_ms.saturating_sub(self.high_ms);
-        if ahead_ms <= DAY_MS || self.suspects.iter().any(agrees) {
-            self.high_ms += ahead_ms;
-        } else {
-            self.suspects.push(now_ms);
-        }
-        self.trusted_ms = None;
-        self.commit(now_ms);
-        self.unspent_ms = 0;
-        self.seen = elapsed;
-    }
-
-    fn trust(&mut self, now_ms: u64, elapsed: Duration) {
-        self.high_ms = self.high_ms.max(now_ms);
-        self.low_ms = self.low_ms.min(now_ms);
-        self.trusted_ms = Some(now_ms);
-        self.unspent_ms = 0;
-        self.seen = elapsed;
     }
 }
 
