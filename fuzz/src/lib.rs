@@ -10,6 +10,7 @@ pub mod memory;
 pub mod mutation;
 pub mod pages;
 pub mod panics;
+pub mod proof;
 pub mod questions;
 pub mod replaced;
 pub mod savepoint;

@@ -197,8 +197,8 @@ fn judge_graph(graph: &TaskGraph, remarks: &[String]) {
     for node in graph.nodes() {
         for on in node.get("depends_on").map_or(&[][..], Json::items) {
             let on = on.as_text().unwrap();
-            let is_wrong = !known.contains(on)
-                || (on == id(node) && !graph.completed().contains(&on));
+            let is_wrong =
+                !known.contains(on) || (on == id(node) && !graph.completed().contains(&on));
             assert!(!is_wrong || !remarks.is_empty(), "{on}");
         }
     }
