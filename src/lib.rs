@@ -129,7 +129,7 @@ pub use clock::{Clock, ManualClock, SinceBoot, SystemClock, Timestamp};
 pub use error::{Error, ErrorKind, Result};
 pub use exec::{Delivered, Delivery, OnUnknown, Probe, Receiver, Relay, Sent};
 pub use id::{CheckpointId, ExternalId, Fingerprint, IntentId, RunName, Scope, StoreId, Topic};
-pub use ledger::{AuditAction, AuditEntry, Key, SettledBy, Versioned};
+pub use ledger::{AuditAction, AuditEntry, Key, RequestMatch, SettledBy, Versioned};
 pub use ops::{
     CutShort, DamagedRow, Imported, ImportedSavepoint, Json, Phases, Quarantine, Quarantined,
     Registry, RegistryState, Repair, RepairOptions, RunFolder, SavepointOptions, TableCheck,
@@ -140,8 +140,8 @@ pub use record::Codec;
 pub use seq::{CommitSeq, Epoch, Incarnation};
 pub use step::{
     Autosave, Checkpoint, CheckpointCursor, CheckpointDiff, CheckpointFilter, CheckpointPage,
-    Checkpoints, Claim, Claimed, Done, Doubt, FellBack, FieldChange, Freed, Intent, IntentState,
-    IntentSummary, Intents, Labels, Migrate, Migrated, Migrations, OnDamage, Recovery,
+    Checkpoints, Claim, Claimed, Done, Doubt, DoubtSummary, FellBack, FieldChange, Freed, Intent,
+    IntentState, IntentSummary, Intents, Labels, Migrate, Migrated, Migrations, OnDamage, Recovery,
     RetentionPlan, Run, RunView, Tx,
 };
 pub use store::{

@@ -17,7 +17,7 @@ use thiserror::Error;
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
 use crate::id::{Fingerprint, RunName, Scope};
-use crate::record::{Payload, encode, named, unnamed};
+use crate::record::{Payload, fingerprint, named, unnamed};
 use crate::seq::{CommitSeq, Epoch};
 use crate::store::{Record, Table};
 
@@ -35,7 +35,7 @@ use crate::store::{Record, Table};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Key {
     pub(crate) bytes: Vec<u8>,
-    pub(crate) fingerprint: Option<Fingerprint>,
+    pub(crate) request: Option<Request>,
     pub(crate) ttl: Option<Duration>,
     pub(crate) issued: Option<Timestamp>,
 }
@@ -44,19 +44,27 @@ impl Key {
     /// A key of these bytes, 1 to `Limits::key_bytes` of them; it never expires.
     #[must_use]
     pub fn new(bytes: impl AsRef<[u8]>) -> Self {
-        Self { bytes: bytes.as_ref().to_vec(), fingerprint: None, ttl: None, issued: None }
+        Self { bytes: bytes.as_ref().to_vec(), request: None, ttl: None, issued: None }
     }
 
-    /// Ties the key to this request: the same key with another one is a conflict. The entries of maps
-    /// and hash sets are sorted first; a hash set behind a `#[serde(transparent)]` type of your own
-    /// looks like a list, whose order counts: use a `BTreeSet` there.
+    /// Ties the key to this request: the same key with another one is a conflict. Two requests are
+    /// the same if their values are, in type names, field names, variants and numbers; the width of an
+    /// integer, the order of the entries of a map, of the elements of a hash set and of the fields of a
+    /// struct do not count. A hash set inside a `#[serde(transparent)]` type of your own looks like a
+    /// list, whose order counts: use a `BTreeSet` there.
     ///
     /// # Errors
-    /// `Invalid` if the request cannot be encoded.
+    /// `Invalid` if the request's own `Serialize` fails, or nests it more than 128 levels deep.
     pub fn request<Q: Serialize + ?Sized>(mut self, request: &Q) -> Result<Self> {
-        let bytes = encode(request).map_err(|error| Error::invalid(error.to_string()))?;
-        self.fingerprint = Some(Fingerprint::of_bytes(&bytes));
+        self.request = Some(Request::of(request)?);
         Ok(self)
+    }
+
+    /// The fingerprint of the request that the key is tied to: to be compared with that of a claim in
+    /// doubt.
+    #[must_use]
+    pub fn fingerprint(&self) -> Option<Fingerprint> {
+        self.request.map(|request| request.fingerprint)
     }
 
     /// Forgets the key this long after its operation is settled. What is in doubt never expires.
@@ -95,11 +103,55 @@ macro_rules! key_from {
 
 key_from!(&str, &String, String, &[u8], Vec<u8>, &Vec<u8>);
 
+/// A request, as far as its key remembers it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Request {
+    pub(crate) fingerprint: Fingerprint,
+    /// A hash of its type's shape: tells a newer type's request from another request.
+    shape: u32,
+}
+
+impl Request {
+    pub(crate) fn of<Q: Serialize + ?Sized>(request: &Q) -> Result<Self> {
+        let (fingerprint, shape) =
+            fingerprint(request).map_err(|error| Error::invalid(error.to_string()))?;
+        Ok(Self { fingerprint, shape })
+    }
+}
+
+/// How a request compares with the one its key was used for first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum RequestMatch {
+    /// It is the same.
+    Same,
+    /// Both types have the same shape, and the values differ: it is another request.
+    Differs,
+    /// The types have different shapes: it may be the same request, as another release of the program
+    /// writes it. The shape is what a type says by itself: names, fields and kinds. Of what is inside
+    /// an `Option`, a list, a map or an enum, and of a field that `skip_serializing_if` left out, only
+    /// the value says more.
+    ShapeDiffers,
+    /// One of the two requests is not known.
+    Unknown,
+}
+
+impl RequestMatch {
+    pub(crate) fn of(then: Option<Request>, now: Option<Request>) -> Self {
+        match (then, now) {
+            (Some(then), Some(now)) if then.fingerprint == now.fingerprint => Self::Same,
+            (Some(then), Some(now)) if then.shape == now.shape => Self::Differs,
+            (Some(_), Some(_)) => Self::ShapeDiffers,
+            _ => Self::Unknown,
+        }
+    }
+}
+
 /// What is known of the operation under a key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct KeyRecord {
     pub(crate) state: KeyState,
-    pub(crate) fingerprint: Option<Fingerprint>,
+    pub(crate) request: Option<Request>,
     /// Who took it up last.
     pub(crate) epoch: Epoch,
     pub(crate) changed: Timestamp,

@@ -16,7 +16,7 @@ mod tests;
 
 pub use audit::{AuditAction, AuditEntry};
 pub use intent::SettledBy;
-pub use key::Key;
+pub use key::{Key, RequestMatch};
 pub use schema::Versioned;
 
 pub(crate) use audit::{AuditRecord, audit_key};
@@ -33,9 +33,9 @@ pub(crate) use intent::{
     next as next_stage, topic_prefix,
 };
 pub(crate) use key::{
-    Event as KeyEvent, ExpiryRecord, KeyRecord, KeyState, OPEN_CLAIMS, claim_of_key, expiry_due,
-    expiry_key, expiry_key_of_tick, expiry_tick, next as next_key_state, open_claim_key,
-    settled_claim_key, step_key,
+    Event as KeyEvent, ExpiryRecord, KeyRecord, KeyState, OPEN_CLAIMS, Request, claim_of_key,
+    expiry_due, expiry_key, expiry_key_of_tick, expiry_tick, next as next_key_state,
+    open_claim_key, settled_claim_key, step_key,
 };
 pub(crate) use quarantine::{QuarantineRecord, quarantine_key};
 pub(crate) use row::{RowRecord, row_key};

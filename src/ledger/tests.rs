@@ -144,7 +144,7 @@ fn every_record_is_written_as_it_always_was() {
     );
     let key = |state, ttl_ms, deadline| KeyRecord {
         state,
-        fingerprint: Some(Fingerprint::of_bytes(b"request")),
+        request: Some(Request::of("request").unwrap()),
         epoch: Epoch::new(4),
         changed: at(1_767_225_600_000),
         ttl_ms,
@@ -209,13 +209,31 @@ fn every_record_is_written_as_it_always_was() {
             epoch: Epoch::new(4),
         },
     );
+}
+
+#[test]
+fn every_row_of_the_audit_is_written_as_it_always_was() {
+    let scope = Scope::new("payments").unwrap();
     golden(
         "audit",
         &audit_key(10),
         &AuditRecord {
             intent: Some(intent()),
+            claim: None,
             action: AuditAction::Resend,
             note: "asked the desk by phone".into(),
+            at: at(1_767_225_600_000),
+            epoch: Epoch::new(4),
+        },
+    );
+    golden(
+        "audit-claim",
+        &audit_key(11),
+        &AuditRecord {
+            intent: None,
+            claim: Some((scope, Bytes(b"p-1".to_vec()))),
+            action: AuditAction::Release,
+            note: "the bank has no such payment".into(),
             at: at(1_767_225_600_000),
             epoch: Epoch::new(4),
         },

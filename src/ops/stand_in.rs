@@ -53,7 +53,7 @@ pub(super) fn stand_in(
     match table {
         Table::Keys => Some(StandIn::Key(KeyRecord {
             state: KeyState::Lost { quarantine: number },
-            fingerprint: None,
+            request: None,
             epoch,
             changed: now,
             ttl_ms: None,

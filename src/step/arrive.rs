@@ -21,7 +21,7 @@ use crate::ledger::{
     Versioned, row_key, run_key, step_key,
 };
 use crate::position::Position;
-use crate::record::{Payload, unnamed};
+use crate::record::{Payload, encode, unnamed};
 use crate::store::{Plan, Read, Snapshot, Store, Table};
 
 /// The row in which a run keeps what was brought: one of the user's own, so nobody else needs to know
@@ -69,6 +69,11 @@ where
     let payload = write_valid(plan, state)?.bytes;
     let parts = [S::NAME.as_bytes(), &[0], payload.bytes(), &[0], arrival.content];
     let content = Fingerprint::of_bytes(&parts.concat());
+    let payload = write_valid(plan, state)?;
+    // With their lengths: the content of one is not to be taken for the end of the other.
+    let parts = encode(&(S::NAME, payload.bytes(), arrival.content))
+        .map_err(|error| Error::invalid(error.to_string()))?;
+    let content = Fingerprint::of_bytes(&parts);
     let Arrival { run, position, steps, beside, .. } = arrival;
     let before = plan.record::<RunRecord>(&run_key(run))?;
     if let (Some(record), Some(brought)) = (&before, brought_to(plan, run)?) {
@@ -253,7 +258,7 @@ pub(crate) fn bring_key(
     }
     let record = KeyRecord {
         state: KeyState::Done { outcome },
-        fingerprint: None,
+        request: None,
         epoch: plan.epoch(),
         changed: plan.now(),
         ttl_ms: None,

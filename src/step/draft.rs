@@ -11,7 +11,7 @@ use super::history::{Moment, newest, save, unless_damaged};
 use super::labels::Labels;
 use super::retain::sweep;
 use super::saves::{Last, Saves};
-use super::seen::{refuse_beyond_horizon, repeated, settle_key};
+use super::seen::{check_life, refuse_beyond_horizon, repeated, settle_key};
 use super::state::{self, Stored};
 use super::tx::{Tx, check_key, store_value};
 use super::valid::{cut_valid, write_valid};
@@ -76,6 +76,7 @@ where
         work: impl FnOnce(&mut Tx<'_, S>) -> Result<R>,
     ) -> Result<Done<R>> {
         check_key(plan, &key.bytes)?;
+        check_life(key)?;
         let row = step_key(&self.name, &key.bytes);
         if let Some(record) = plan.record::<KeyRecord>(&row)? {
             return repeated(&record, key, &row);

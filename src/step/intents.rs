@@ -212,13 +212,7 @@ impl Intents {
     pub fn audit(&self, most: usize) -> Result<Vec<AuditEntry>> {
         let rows = self.store.read()?;
         let listed = rows.scan(Table::Audit, &[], &[], most)?;
-        listed
-            .iter()
-            .map(|(key, row)| {
-                let AuditRecord { intent, action, note, at, epoch } = rows.parse(key, row)?;
-                Ok(AuditEntry { intent, action, note, at, epoch })
-            })
-            .collect()
+        listed.iter().map(|(key, row)| Ok(rows.parse::<AuditRecord>(key, row)?.entry())).collect()
     }
 
     fn decide(
@@ -241,6 +235,7 @@ impl Intents {
             let number = plan.take_id();
             let audit = AuditRecord {
                 intent: Some(id.clone()),
+                claim: None,
                 action,
                 note: note.to_owned(),
                 at: plan.now(),

@@ -34,6 +34,7 @@ impl Store {
             let number = plan.take_id();
             let audit = AuditRecord {
                 intent: None,
+                claim: None,
                 action: AuditAction::Reconcile,
                 note: note.to_owned(),
                 at: plan.now(),

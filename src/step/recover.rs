@@ -3,12 +3,9 @@
 use super::intents::effective;
 use crate::error::Result;
 use crate::id::{IntentId, Scope};
-use crate::ledger::{
-    IntentRecord, KeyEvent, KeyRecord, KeyState, OPEN_CLAIMS, OUTSTANDING, Stage, claim_of_key,
-    intent_of_key, next_key_state,
-};
+use crate::ledger::{IntentRecord, OUTSTANDING, Stage, intent_of_key};
 use crate::seq::Epoch;
-use crate::store::{HoldKind, Read, Store, Table, Unreconciled, misplaced};
+use crate::store::{Read, Store, Table, Unreconciled, misplaced};
 
 /// What is not settled in a store.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,7 +20,8 @@ pub struct Recovery {
     pub intents_in_doubt: Vec<IntentId>,
     /// Effects that were written and not sent: a relay delivers them.
     pub intents_prepared: Vec<IntentId>,
-    /// Claims whose holder ended without a word: claim them again to get their `Doubt`.
+    /// Claims whose holder ended without a word: [`Store::doubt`] hands out their
+    /// [`Doubt`](crate::Doubt), [`Store::doubts`] says more of each.
     pub claims_in_doubt: Vec<(Scope, Vec<u8>)>,
     /// Why the store has to be reconciled with its receivers, oldest reason first: it was set back, and
     /// does not know what it sent after that. Nothing is sent or claimed before
@@ -67,19 +65,8 @@ impl Store {
                 _ => {}
             }
         }
-        for (key, row) in rows.scan(Table::Keys, OPEN_CLAIMS, &[], usize::MAX)? {
-            rows.parse::<KeyRecord>(&key, &row)?;
-            let Some(row) = self.unattended((HoldKind::Claim, &key), Table::Keys, &key)? else {
-                continue;
-            };
-            let record = rows.parse::<KeyRecord>(&key, &row)?;
-            let state = next_key_state(record.state, KeyEvent::Abandon);
-            if let Ok(Some(KeyState::InDoubt { .. })) = state {
-                let (scope, key) =
-                    claim_of_key(&key).ok_or_else(|| misplaced(Table::Keys, &key))?;
-                found.claims_in_doubt.push((scope, key.to_vec()));
-            }
-        }
+        let doubts = self.doubts()?;
+        found.claims_in_doubt = doubts.into_iter().map(|doubt| (doubt.scope, doubt.key)).collect();
         Ok(found)
     }
 }

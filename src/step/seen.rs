@@ -7,8 +7,7 @@ use super::done::Done;
 use super::tx::typed;
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
-use crate::id::Fingerprint;
-use crate::ledger::{ExpiryRecord, Key, KeyRecord, KeyState, expiry_key};
+use crate::ledger::{ExpiryRecord, Key, KeyRecord, KeyState, Request, RequestMatch, expiry_key};
 use crate::record::Payload;
 use crate::store::{Plan, Table, row_name};
 
@@ -50,22 +49,36 @@ pub(super) fn refuse_beyond_horizon(plan: &Plan<'_>, key: &Key, row: &[u8]) -> R
 }
 
 fn refuse_other_request(record: &KeyRecord, key: &Key, row: &[u8]) -> Result<()> {
-    if is_other_request(record, key) {
-        return Err(Error::new(
+    let name = row_name(Table::Keys, row);
+    match RequestMatch::of(record.request, key.request) {
+        RequestMatch::Same | RequestMatch::Unknown => Ok(()),
+        RequestMatch::Differs => Err(Error::new(
             ErrorKind::Conflict,
             format!(
-                "{} was used for another request: its fingerprint differs. Give each request a key \
-                 of its own. Nothing was written",
-                row_name(Table::Keys, row)
+                "{name} was used for another request: its fingerprint differs. Give each request a \
+                 key of its own. Nothing was written"
             ),
+        )),
+        RequestMatch::ShapeDiffers => Err(Error::new(
+            ErrorKind::SchemaMismatch,
+            format!(
+                "{name} was used for a request of a type with another shape: whether it was this \
+                 request, as an older program wrote it, the store cannot tell. Ask with the request \
+                 as it was, or without one. Nothing was written"
+            ),
+        )),
+    }
+}
+
+/// Refuses a key that would be forgotten as soon as it is settled, and so protect nothing.
+pub(super) fn check_life(key: &Key) -> Result<()> {
+    if key.ttl.is_some_and(|ttl| ttl.as_millis() == 0) {
+        return Err(Error::invalid(
+            "a key that expires at once protects nothing: give it a time of at least 1 ms, or leave \
+             `expires_after` out. Nothing was written",
         ));
     }
     Ok(())
-}
-
-/// Whether the key was used before, for something else.
-pub(super) fn is_other_request(record: &KeyRecord, key: &Key) -> bool {
-    matches!((record.fingerprint, key.fingerprint), (Some(then), Some(now)) if then != now)
 }
 
 /// A key that counts as seen although its record was damaged.
@@ -85,14 +98,14 @@ pub(super) fn settle_key(
     outcome: Payload,
 ) -> Result<()> {
     let ttl_ms = key.ttl.map(|ttl| u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX));
-    put_settled(plan, row, outcome, key.fingerprint, (ttl_ms, key.issued))
+    put_settled(plan, row, outcome, key.request, (ttl_ms, key.issued))
 }
 
 pub(super) fn put_settled(
     plan: &mut Plan<'_>,
     row: &[u8],
     outcome: Payload,
-    fingerprint: Option<Fingerprint>,
+    request: Option<Request>,
     (ttl_ms, issued): (Option<u64>, Option<Timestamp>),
 ) -> Result<()> {
     // From the latest of the three: a clock that stands back must not let a key expire early, nor one
@@ -105,7 +118,7 @@ pub(super) fn put_settled(
     }
     let record = KeyRecord {
         state: KeyState::Done { outcome },
-        fingerprint,
+        request,
         epoch: plan.epoch(),
         changed: plan.now(),
         ttl_ms,

@@ -480,11 +480,13 @@ fn the_longest_and_the_shortest_life_work() {
     let mut run = store.run::<Counter>("run").unwrap();
     let key = |key: &str, ttl| Key::new(key).expires_after(ttl);
     assert!(is_new(&mut run, key("long", Duration::MAX)));
-    assert!(is_new(&mut run, key("none", Duration::ZERO)));
-    assert!(is_new(&mut run, key("short", Duration::from_nanos(1))));
+    assert!(is_new(&mut run, key("short", Duration::from_millis(1))));
+    // One that is over as soon as it begins protects nothing, and is refused.
+    for none in [Duration::ZERO, Duration::from_nanos(1)] {
+        assert_eq!(kind(run.step(key("none", none), 0, |_| Ok(()))), ErrorKind::Invalid);
+    }
     clock.advance(second(2));
     assert!(!is_new(&mut run, "long"));
-    assert!(is_new(&mut run, "none"));
     assert!(is_new(&mut run, "short"));
     let ancient =
         Key::new("x").expires_after(Duration::MAX).issued_at(Timestamp::from_ms(u64::MAX));

@@ -32,6 +32,7 @@ mod crash_matrix;
 mod damage;
 mod determinism;
 mod diff;
+mod doubt;
 mod engine;
 mod expiry;
 mod faults;

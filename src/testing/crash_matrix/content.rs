@@ -84,8 +84,8 @@ fn of_key(record: &KeyRecord) -> String {
         KeyState::Done { outcome } => format!("done, {}", bytes_of(outcome)),
         other => other.name().to_owned(),
     };
-    match record.fingerprint {
-        Some(fingerprint) => format!("{state}, of request {fingerprint:?}"),
+    match record.request {
+        Some(request) => format!("{state}, of request {request:?}"),
         None => state,
     }
 }

@@ -1,0 +1,103 @@
+//! A claim that is not settled, in the hands of one holder.
+
+use std::marker::PhantomData;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::seen::put_settled;
+use super::tx::store_value;
+use crate::clock::Timestamp;
+use crate::error::{Error, ErrorKind, Result};
+use crate::id::Scope;
+use crate::ledger::{
+    AuditAction, AuditRecord, Key, KeyEvent, KeyRecord, KeyState, audit_key, next_key_state,
+    open_claim_key, settled_claim_key,
+};
+use crate::record::Bytes;
+use crate::store::{Hold, Plan, Read, Store, Table, row_name};
+
+/// The right to settle a claim.
+pub(super) struct Open<R> {
+    pub(super) store: Store,
+    pub(super) scope: Scope,
+    key: Vec<u8>,
+    /// When the call was asked for, if whoever asked last has said so.
+    issued: Option<Timestamp>,
+    _hold: Hold,
+    outcome: PhantomData<fn() -> R>,
+}
+
+impl<R> Open<R> {
+    pub(super) fn new(store: &Store, scope: &Scope, key: &Key, hold: Hold) -> Self {
+        Self {
+            store: store.clone(),
+            scope: scope.clone(),
+            key: key.bytes.clone(),
+            issued: key.issued,
+            _hold: hold,
+            outcome: PhantomData,
+        }
+    }
+}
+
+impl<R: Serialize + DeserializeOwned> Open<R> {
+    pub(super) fn complete(self, outcome: &R) -> Result<()> {
+        self.store.commit(|plan| {
+            let outcome = store_value(plan, outcome)?;
+            self.settle_in(plan, KeyEvent::Complete { outcome })
+        })
+    }
+
+    pub(super) fn settle(self, event: KeyEvent) -> Result<()> {
+        self.store.commit(|plan| self.settle_in(plan, event))
+    }
+
+    pub(super) fn settle_in(&self, plan: &mut Plan<'_>, event: KeyEvent) -> Result<()> {
+        let row = open_claim_key(&self.scope, &self.key);
+        let illegal = |why: &str| {
+            Error::new(
+                ErrorKind::Conflict,
+                format!("{}: {why}. Nothing was changed", row_name(Table::Keys, &row)),
+            )
+        };
+        let mut record = plan
+            .record::<KeyRecord>(&row)?
+            .ok_or_else(|| illegal("the claim is no longer open"))?;
+        let state = next_key_state(record.state, event);
+        match state.map_err(|error| illegal(&error.to_string()))? {
+            None => plan.delete(Table::Keys, &row),
+            Some(KeyState::Done { outcome }) => {
+                plan.delete(Table::Keys, &row)?;
+                let settled = settled_claim_key(&self.scope, &self.key);
+                let life = (record.ttl_ms, self.issued);
+                put_settled(plan, &settled, outcome, record.request, life)
+            }
+            Some(state) => {
+                record.state = state;
+                record.epoch = plan.epoch();
+                record.changed = plan.now();
+                plan.put(&row, &record)
+            }
+        }
+    }
+
+    /// Writes down, in the same commit, what a person decided.
+    pub(super) fn audit_in(
+        &self,
+        plan: &mut Plan<'_>,
+        action: AuditAction,
+        note: &str,
+    ) -> Result<()> {
+        let number = plan.take_id();
+        let audit = AuditRecord {
+            intent: None,
+            claim: Some((self.scope.clone(), Bytes(self.key.clone()))),
+            action,
+            note: note.to_owned(),
+            at: plan.now(),
+            epoch: plan.epoch(),
+        };
+        plan.put(&audit_key(number), &audit)
+    }
+}
