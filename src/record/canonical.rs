@@ -36,23 +36,6 @@ fn write_at<T: Serialize + ?Sized>(
         out.shapes.note(of, 0);
     }
     value.serialize(Canonical { out, of, levels, place })
-    value.serialize(Canonical { out, of, levels })
-}
-
-pub(super) fn is_hash_set(mut name: &str) -> bool {
-    const WRAPPERS: [&str; 6] = [
-        "&",
-        "alloc::boxed::Box<",
-        "alloc::rc::Rc<",
-        "alloc::sync::Arc<",
-        "core::cell::RefCell<",
-        "core::cell::Cell<",
-    ];
-    while let Some(inner) = WRAPPERS.iter().find_map(|wrapper| name.strip_prefix(wrapper)) {
-        name = inner;
-    }
-    name.starts_with("std::collections::hash::set::HashSet<")
-        || name.starts_with("hashbrown::set::HashSet<")
 }
 
 struct Canonical<'a> {

@@ -20,7 +20,6 @@ use std::any::type_name;
 
 use serde::{Serialize, ser};
 
-use super::canonical::is_hash_set;
 use super::depth::{LEVELS_MAX, TooDeep};
 use super::writing::{Refusal, varint};
 use crate::id::{Fingerprint, hash128};
@@ -43,6 +42,23 @@ fn write<T: Serialize + ?Sized>(levels: u32, value: &T) -> Result<Part, Refusal>
         part.shape = vec![Tag::Any as u8];
     }
     Ok(part)
+}
+
+/// serde shows a set as a plain sequence: what is none in order is known by the name of its type.
+fn is_hash_set(mut name: &str) -> bool {
+    const WRAPPERS: [&str; 6] = [
+        "&",
+        "alloc::boxed::Box<",
+        "alloc::rc::Rc<",
+        "alloc::sync::Arc<",
+        "core::cell::RefCell<",
+        "core::cell::Cell<",
+    ];
+    while let Some(inner) = WRAPPERS.iter().find_map(|wrapper| name.strip_prefix(wrapper)) {
+        name = inner;
+    }
+    name.starts_with("std::collections::hash::set::HashSet<")
+        || name.starts_with("hashbrown::set::HashSet<")
 }
 
 struct Writer {

@@ -67,9 +67,6 @@ where
     S: Versioned + Serialize + DeserializeOwned + 'static,
 {
     let payload = write_valid(plan, state)?.bytes;
-    let parts = [S::NAME.as_bytes(), &[0], payload.bytes(), &[0], arrival.content];
-    let content = Fingerprint::of_bytes(&parts.concat());
-    let payload = write_valid(plan, state)?;
     // With their lengths: the content of one is not to be taken for the end of the other.
     let parts = encode(&(S::NAME, payload.bytes(), arrival.content))
         .map_err(|error| Error::invalid(error.to_string()))?;
