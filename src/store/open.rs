@@ -224,7 +224,7 @@ impl Options {
                  restore a copy, or run `repair`, which keeps the damaged file",
             ));
         }
-        let changes = self.compared(&*rows, &medium, lock.as_ref(), identity.store, &head)?;
+        let compared = self.compared(&*rows, &medium, lock.as_ref(), identity.store, &head)?;
         drop(rows);
         let mut engine = Engine {
             db,
@@ -241,7 +241,7 @@ impl Options {
         // Still behind the gate: this reads pages that nothing has read so far, and one of them may
         // be damaged.
         engine.head.clock = engine.head.clock.at_open(&Reading::of(&*self.clock, changed));
-        self.raise_epoch(&mut engine, &changes)?;
+        self.raise_epoch(&mut engine, &compared)?;
         // It is a store of ours, and can be written. If a flush of it failed, what was read may be
         // in the cache alone.
         make_up_for_unsynced(&*medium.disk())

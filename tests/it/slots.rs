@@ -68,13 +68,13 @@ fn damage(path: &Path, place: Place, with_zeros: bool, lock: Lock) -> Vec<u8> {
     let mut bytes = fs::read(path).unwrap();
     let newest = usize::from(bytes[9] & 1);
     let slot = |nth: usize| 64 + nth * 128..64 + nth * 128 + 128;
-    let ranges = match place {
-        Place::Newest => vec![slot(newest)],
-        Place::Older => vec![slot(newest ^ 1)],
-        Place::Both => vec![slot(0), slot(1)],
-        Place::Start => vec![0..(64 << 10).min(bytes.len())],
+    let (first, second) = match place {
+        Place::Newest => (slot(newest), None),
+        Place::Older => (slot(newest ^ 1), None),
+        Place::Both => (slot(0), Some(slot(1))),
+        Place::Start => (0..(64 << 10).min(bytes.len()), None),
     };
-    for range in ranges {
+    for range in [Some(first), second].into_iter().flatten() {
         if with_zeros {
             bytes[range].fill(0);
         } else {

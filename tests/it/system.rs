@@ -103,8 +103,8 @@ fn without_hard_links_the_copy_of_the_damaged_file_is_durable_before_the_file_is
     let replaced = named(&path).unwrap();
     let order = [written, flushed, kept_at, name_flushed, replaced];
     assert!(order.is_sorted_by(|one, two| one < two), "{order:?}");
-    let names = fs::read_dir(folder.path()).unwrap().count();
-    assert_eq!(names, 3, "the store, its lock and the damaged file");
+    let files = fs::read_dir(folder.path()).unwrap().count();
+    assert_eq!(files, 3, "the store, its lock and the damaged file");
 }
 
 /// Against: evidence of an earlier repair overwritten by that of the next one in the same second.
@@ -365,7 +365,7 @@ fn after_a_flush_that_failed_every_call_says_poisoned_and_not_closed() {
             let handle = store.clone();
             let failing = SystemFault::from_then_on(SystemKind::Flush, 0, errno);
             let what = format!("errno {errno}, in the close: {in_the_close}");
-            let (_, log) = on_system(&[failing], || {
+            let ((), log) = on_system(&[failing], || {
                 if !in_the_close {
                     assert!(matches!(kind(count(&mut run, 2)), ErrorKind::Uncertain(_)), "{what}");
                 }

@@ -92,13 +92,11 @@ fn in_order(json: &Json, by_numbers: &mut impl FnMut() -> bool) -> Json {
 }
 
 fn as_numbers(one: &str, other: &str) -> Ordering {
-    match (one.parse::<i128>(), other.parse::<i128>()) {
-        (Ok(one), Ok(other)) => one.cmp(&other),
-        _ => {
-            let number = |text: &str| text.parse::<f64>().unwrap_or(f64::NAN);
-            number(one).total_cmp(&number(other))
-        }
+    if let (Ok(one), Ok(other)) = (one.parse::<i128>(), other.parse::<i128>()) {
+        return one.cmp(&other);
     }
+    let number = |text: &str| text.parse::<f64>().unwrap_or(f64::NAN);
+    number(one).total_cmp(&number(other))
 }
 
 #[cfg(test)]

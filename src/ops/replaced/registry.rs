@@ -229,7 +229,7 @@ impl Entry {
     fn of(state: &RegistryState, sha256: &str, file: String) -> Self {
         let timestamp = state.json().get("timestamp").and_then(Json::as_text).unwrap_or_default();
         let times = [state.created(), parse_time(timestamp)]
-            .map(|time| time.map_or_else(|| "-".to_owned(), |time| time.in_order()));
+            .map(|time| time.map_or_else(|| "-".to_owned(), Moment::in_order));
         let times = format!("{} {timestamp}", times.join(" "));
         Self {
             order: format!("{times} {file}"),

@@ -51,13 +51,11 @@ impl RegistryState {
     pub fn sha256(&self) -> String {
         // Which of the ways to hash it the registry took, only its own id tells.
         let own = self.0.get("checkpoint_id").and_then(Json::as_text);
-        match own.filter(|own| is_named(&self.0, own)) {
-            Some(own) => own.to_owned(),
-            None => {
-                let [new, _] = hashes(&self.0.in_python_digits());
-                new
-            }
+        if let Some(own) = own.filter(|own| is_named(&self.0, own)) {
+            return own.to_owned();
         }
+        let [new, _] = hashes(&self.0.in_python_digits());
+        new
     }
 
     /// Of which strategy.

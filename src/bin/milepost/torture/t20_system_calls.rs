@@ -224,14 +224,13 @@ impl Story {
             })?;
         }
         let path = folder.join("bot.mp");
-        match &self.damaged {
-            Some(damaged) => judge_repair(&path, damaged, &left, &at.marks),
-            None => {
-                self.leave_lock(&path, &at.marks, rng);
-                judge_work(&path, &at.marks)
-            }
-        }
-        .map_err(|finding| finding.of_a_sound_store(&when))
+        let judged = if let Some(damaged) = &self.damaged {
+            judge_repair(&path, damaged, &left, &at.marks)
+        } else {
+            self.leave_lock(&path, &at.marks, rng);
+            judge_work(&path, &at.marks)
+        };
+        judged.map_err(|finding| finding.of_a_sound_store(&when))
     }
 
     /// The lock file is never flushed: it may be gone, empty, or say what it said at any time before.
