@@ -165,7 +165,7 @@ impl Relay {
             stage = self.ask(&delivery, receiver, delivered)?;
         }
         if stage == Stage::Prepared {
-            advance(&self.store, &delivery.id, false, |_| Ok(IntentEvent::Send))?;
+            advance(&self.store, &delivery.id, false, IntentEvent::Send)?;
             delivery.attempt = delivery.attempt.saturating_add(1);
             let sent = receiver.send(&delivery);
             stage = self.settle(&delivery.id, sent)?;
@@ -190,24 +190,23 @@ impl Relay {
         if !matches!(answer, Probe::Unknown) {
             delivered.settled_by_probe += 1;
         }
-        match answer {
-            Probe::Applied(outcome) => advance(&self.store, &delivery.id, true, |plan| {
-                let outcome = Some(outcome_of(plan, &outcome)?);
-                Ok(IntentEvent::Confirm { outcome, by: SettledBy::Probe })
-            }),
-            Probe::NotApplied => advance(&self.store, &delivery.id, true, |_| {
-                Ok(IntentEvent::NotApplied { by: SettledBy::Probe })
-            }),
-            Probe::Unknown => match self.on_unknown {
-                OnUnknown::Hold => Ok(Stage::InDoubt { why: String::new() }),
-                OnUnknown::PresumeApplied => advance(&self.store, &delivery.id, true, |_| {
-                    Ok(IntentEvent::Confirm { outcome: None, by: SettledBy::Presumption })
-                }),
-                OnUnknown::PresumeNotApplied => advance(&self.store, &delivery.id, true, |_| {
-                    Ok(IntentEvent::NotApplied { by: SettledBy::Presumption })
-                }),
+        let event = match answer {
+            Probe::Applied(outcome) => IntentEvent::Confirm {
+                outcome: Some(outcome_of(&self.store, &outcome)?),
+                by: SettledBy::Probe,
             },
-        }
+            Probe::NotApplied => IntentEvent::NotApplied { by: SettledBy::Probe },
+            Probe::Unknown => match self.on_unknown {
+                OnUnknown::Hold => return Ok(Stage::InDoubt { why: String::new() }),
+                OnUnknown::PresumeApplied => {
+                    IntentEvent::Confirm { outcome: None, by: SettledBy::Presumption }
+                }
+                OnUnknown::PresumeNotApplied => {
+                    IntentEvent::NotApplied { by: SettledBy::Presumption }
+                }
+            },
+        };
+        advance(&self.store, &delivery.id, true, event)
     }
 
     fn settle<O: Serialize + DeserializeOwned>(
@@ -215,17 +214,16 @@ impl Relay {
         id: &IntentId,
         sent: Sent<O>,
     ) -> Result<Stage> {
-        advance(&self.store, id, false, |plan| {
-            Ok(match sent {
-                Sent::Confirmed(outcome) => IntentEvent::Confirm {
-                    outcome: Some(outcome_of(plan, &outcome)?),
-                    by: SettledBy::Reply,
-                },
-                Sent::Rejected(why) => IntentEvent::Reject { why, by: SettledBy::Reply },
-                Sent::NotSent(_) => IntentEvent::NotSent,
-                Sent::Ambiguous(why) => IntentEvent::Doubt { why },
-            })
-        })
+        let event = match sent {
+            Sent::Confirmed(outcome) => IntentEvent::Confirm {
+                outcome: Some(outcome_of(&self.store, &outcome)?),
+                by: SettledBy::Reply,
+            },
+            Sent::Rejected(why) => IntentEvent::Reject { why, by: SettledBy::Reply },
+            Sent::NotSent(_) => IntentEvent::NotSent,
+            Sent::Ambiguous(why) => IntentEvent::Doubt { why },
+        };
+        advance(&self.store, id, false, event)
     }
 }
 

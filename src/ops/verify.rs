@@ -79,7 +79,7 @@ impl Store {
     /// accumulator, every index. Nothing is changed; steps wait for it.
     ///
     /// # Errors
-    /// `Invalid` when the store was closed or from inside a step's closure; `Io` if it cannot be
+    /// `Invalid` when the store was closed; `Io` if it cannot be
     /// read. Damage is not an error here, it is what the verification tells.
     pub fn verify(&self) -> Result<Verification> {
         Inspection::of_store(self, look)

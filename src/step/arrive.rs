@@ -9,7 +9,7 @@ use super::history::{Moment, newest, save};
 use super::labels::Labels;
 use super::migrations::Migrations;
 use super::on_damage::refuse_quarantined;
-use super::schema::{read_as, schema_for, schema_of};
+use super::schema::{Known, read_as, schema_for, schema_of};
 use super::state::{self, Stored};
 use super::tx::{check_key, row_value, store_value};
 use super::valid::write_valid;
@@ -57,18 +57,43 @@ impl Brought {
     }
 }
 
+/// A state as it is brought, in bytes.
+pub(crate) struct Brings {
+    known: Known,
+    payload: Payload,
+}
+
+impl Brings {
+    /// Calls code of the user's: made before the call joins.
+    ///
+    /// # Errors
+    /// Those of writing a state.
+    pub(crate) fn of<S>(rows: &impl Read, state: &S) -> Result<Self>
+    where
+        S: Versioned + Serialize + DeserializeOwned + 'static,
+    {
+        let payload = write_valid(rows, state)?.bytes;
+        Ok(Self { known: Known::of(&TypeVersion::of::<S>())?, payload })
+    }
+}
+
+/// Whether something was brought to the run before.
+///
+/// # Errors
+/// `Damaged` if the note of it is.
+pub(crate) fn was_brought(rows: &impl Read, run: &RunName) -> Result<bool> {
+    Ok(brought_to(rows, run)?.is_some())
+}
+
 /// Plans a run with this state; `false` if the same was brought before, and nothing is planned then.
 ///
 /// # Errors
 /// `Conflict` if there is a run of that name which has gone on since, had another content, or was not
 /// brought at all and has made a step; `Damaged` if it is in quarantine; those of writing a state.
-pub(crate) fn bring_run<S>(plan: &mut Plan<'_>, arrival: Arrival<'_>, state: &S) -> Result<bool>
-where
-    S: Versioned + Serialize + DeserializeOwned + 'static,
-{
-    let payload = write_valid(plan, state)?.bytes;
+pub(crate) fn bring_run(plan: &mut Plan<'_>, arrival: Arrival<'_>, state: &Brings) -> Result<bool> {
+    let Brings { known, payload } = state;
     // With their lengths: the content of one is not to be taken for the end of the other.
-    let parts = encode(&(S::NAME, payload.bytes(), arrival.content))
+    let parts = encode(&(known.name(), payload.bytes(), arrival.content))
         .map_err(|error| Error::invalid(error.to_string()))?;
     let content = Fingerprint::of_bytes(&parts);
     let Arrival { run, position, steps, beside, .. } = arrival;
@@ -85,7 +110,7 @@ where
     }
     refuse_stranger(run, before.as_ref())?;
     let brought = Brought { content, position, steps, beside };
-    put_run::<S>(plan, run, before, payload, &brought)?;
+    put_run(plan, (run, known), before, payload.clone(), &brought)?;
     Ok(true)
 }
 
@@ -96,18 +121,14 @@ where
 /// # Errors
 /// `Conflict` if the run has gone on since the last one, or was not brought and has made a step; those
 /// of writing a state and of labels.
-pub(crate) fn bring_checkpoint<S>(
+pub(crate) fn bring_checkpoint(
     plan: &mut Plan<'_>,
     run: &RunName,
-    state: &S,
+    Brings { known, payload }: &Brings,
     (labels, at): (&Labels, Option<Timestamp>),
     order: String,
-) -> Result<()>
-where
-    S: Versioned + Serialize + DeserializeOwned + 'static,
-{
+) -> Result<()> {
     labels.check()?;
-    let payload = write_valid(plan, state)?.bytes;
     let before = plan.record::<RunRecord>(&run_key(run))?;
     let brought = brought_to(plan, run)?;
     match (&before, &brought) {
@@ -128,7 +149,7 @@ where
         _ => None,
     };
     // The checkpoint is taken of the run's own state: an older one is the run's for a moment.
-    let (schema, stored) = put_run::<S>(plan, run, before, payload, &now)?;
+    let (schema, stored) = put_run(plan, (run, known), before, payload.clone(), &now)?;
     let moment = Moment {
         run,
         schema,
@@ -137,6 +158,7 @@ where
         labels,
         at: None,
         automatic: false,
+        number: None,
     };
     let id = save(plan, &moment, &stored)?;
     if let Some((place, record)) = newest(plan, run)?.filter(|(_, record)| record.id == id) {
@@ -153,19 +175,16 @@ where
     }
     let Some(newer) = newer else { return Ok(()) };
     let record = plan.record::<RunRecord>(&run_key(run))?;
-    put_run::<S>(plan, run, record, newer.whole().into_owned(), &now).map(drop)
+    put_run(plan, (run, known), record, newer.whole().into_owned(), &now).map(drop)
 }
 
-fn put_run<S>(
+fn put_run(
     plan: &mut Plan<'_>,
-    run: &RunName,
+    (run, known): (&RunName, &Known),
     before: Option<RunRecord>,
     payload: Payload,
     brought: &Brought,
-) -> Result<(u32, Stored)>
-where
-    S: Versioned + Serialize + DeserializeOwned + 'static,
-{
+) -> Result<(u32, Stored)> {
     if before.is_none() {
         refuse_quarantined(plan, run)?;
     }
@@ -175,7 +194,7 @@ where
         None => None,
     };
     let stored = state::write(plan, large.as_ref(), payload)?;
-    let schema = schema_for(plan, &TypeVersion::of::<S>())?;
+    let schema = schema_for(plan, known)?;
     let record = RunRecord {
         position: brought.position.clone(),
         steps: brought.steps,
@@ -232,10 +251,10 @@ fn conflict(run: &RunName, why: &str) -> Error {
 /// # Errors
 /// `Invalid` for one that cannot be stored, `LimitExceeded` for one that is too large.
 pub(crate) fn outcome_to_bring<R: Serialize + DeserializeOwned>(
-    plan: &Plan<'_>,
+    rows: &impl Read,
     outcome: &R,
 ) -> Result<Payload> {
-    store_value(plan, outcome)
+    store_value(rows, outcome)
 }
 
 /// Plans a key of the run as one that was seen, and never expires. One that is there stays as it is.
@@ -248,7 +267,7 @@ pub(crate) fn bring_key(
     key: &[u8],
     outcome: Payload,
 ) -> Result<()> {
-    check_key(plan, key)?;
+    check_key(plan.limits(), key)?;
     let row = step_key(run, key);
     if plan.get(Table::Keys, &row)?.is_some() {
         return Ok(());

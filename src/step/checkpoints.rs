@@ -57,7 +57,8 @@ impl Checkpoints {
     ///
     /// # Errors
     /// `NotFound` if there is no such run; `Invalid` or `LimitExceeded` for bad labels; `Damaged` if
-    /// a record it needs is; and those of a commit.
+    /// a record it needs is; `Conflict` if a step of the run is under way that has emitted effects,
+    /// and the state before it was saved already under other labels; and those of a commit.
     pub fn save(&self, run: &str, labels: &Labels) -> Result<CheckpointId> {
         let run = RunName::new(run)?;
         labels.check()?;
@@ -75,6 +76,7 @@ impl Checkpoints {
                 labels,
                 automatic: false,
                 at: None,
+                number: None,
             };
             let id = save(plan, &moment, &stored)?;
             super::retain::sweep(plan, &run, retention)?;

@@ -18,6 +18,7 @@ use crate::id::Scope;
 use crate::ledger::{
     Key, KeyEvent, KeyRecord, KeyState, RequestMatch, open_claim_key, settled_claim_key,
 };
+use crate::record::Payload;
 use crate::seq::Epoch;
 use crate::store::{HoldKind, Pending, Plan, Read, Store, Table, Unreconciled, row_name};
 
@@ -71,7 +72,7 @@ impl Store {
         request: &(impl Serialize + ?Sized),
     ) -> Result<Claimed<R>> {
         let (scope, key) = (Scope::new(scope)?, asked(key.into(), request)?);
-        self.commit(|plan| look_up(self, plan, &scope, &key))
+        self.commit(|plan| look_up(self, plan, &scope, &key))?.typed()
     }
 
     /// Like [`claim`](Store::claim), but returns when the claim is planned: the [`Pending`] says
@@ -87,7 +88,9 @@ impl Store {
         request: &(impl Serialize + ?Sized),
     ) -> Result<Pending<Claimed<R>>> {
         let (scope, key) = (Scope::new(scope)?, asked(key.into(), request)?);
-        self.submit(|plan| look_up(self, plan, &scope, &key))
+        let (found, joined) =
+            self.view_to_submit()?.join(|plan| look_up(self, plan, &scope, &key))?;
+        Ok(self.pending(found.typed()?, joined))
     }
 }
 
@@ -104,19 +107,41 @@ fn asked(key: Key, request: &(impl Serialize + ?Sized)) -> Result<Key> {
     }
 }
 
-fn look_up<R: Serialize + DeserializeOwned>(
-    store: &Store,
-    plan: &mut Plan<'_>,
-    scope: &Scope,
-    key: &Key,
-) -> Result<Claimed<R>> {
+/// What a claim comes to, before a stored outcome is read as the user's type.
+enum Found<R> {
+    Claimed(Claimed<R>),
+    Done { row: Vec<u8>, outcome: Payload, request: RequestMatch },
+}
+
+impl<R: Serialize + DeserializeOwned> Found<R> {
+    /// Calls code of the user's.
+    fn typed(self) -> Result<Claimed<R>> {
+        let (row, outcome, request) = match self {
+            Self::Claimed(claimed) => return Ok(claimed),
+            Self::Done { row, outcome, request } => (row, outcome, request),
+        };
+        let outcome =
+            typed(&outcome, || format!("the outcome in {}", row_name(Table::Keys, &row)))?;
+        Ok(match request {
+            RequestMatch::ShapeDiffers => Claimed::OtherShape(outcome),
+            _ => Claimed::Done(outcome),
+        })
+    }
+}
+
+fn look_up<R>(store: &Store, plan: &mut Plan<'_>, scope: &Scope, key: &Key) -> Result<Found<R>> {
     forget_expired(plan)?;
-    check_key(plan, &key.bytes)?;
+    check_key(plan.limits(), &key.bytes)?;
     check_life(key)?;
     let settled = settled_claim_key(scope, &key.bytes);
     if let Some(record) = plan.record::<KeyRecord>(&settled)? {
-        return answer(&record, key, &settled);
+        return answer(record, key, settled);
     }
+    claim(store, plan, scope, key).map(Found::Claimed)
+}
+
+/// The answer to a claim that was not settled before.
+fn claim<R>(store: &Store, plan: &mut Plan<'_>, scope: &Scope, key: &Key) -> Result<Claimed<R>> {
     let row = open_claim_key(scope, &key.bytes);
     let record = plan.record::<KeyRecord>(&row)?;
     let hold = plan.hold(HoldKind::Claim, &row);
@@ -148,29 +173,18 @@ fn look_up<R: Serialize + DeserializeOwned>(
 }
 
 /// The answer to a claim that was settled before.
-fn answer<R: Serialize + DeserializeOwned>(
-    record: &KeyRecord,
-    key: &Key,
-    row: &[u8],
-) -> Result<Claimed<R>> {
+fn answer<R>(record: KeyRecord, key: &Key, row: Vec<u8>) -> Result<Found<R>> {
     let request = RequestMatch::of(record.request, key.request);
     if request == RequestMatch::Differs {
-        return Ok(Claimed::Conflict);
+        return Ok(Found::Claimed(Claimed::Conflict));
     }
-    match &record.state {
-        KeyState::Done { outcome } => {
-            let outcome =
-                typed(outcome, || format!("the outcome in {}", row_name(Table::Keys, row)))?;
-            Ok(match request {
-                RequestMatch::ShapeDiffers => Claimed::OtherShape(outcome),
-                _ => Claimed::Done(outcome),
-            })
-        }
-        KeyState::Lost { quarantine } => Err(lost(row, *quarantine)),
-        KeyState::InFlight | KeyState::InDoubt { .. } => Err(Error::damaged(format!(
+    match record.state {
+        KeyState::Done { outcome } => Ok(Found::Done { row, outcome, request }),
+        KeyState::Lost { quarantine } => Err(lost(&row, quarantine)),
+        state @ (KeyState::InFlight | KeyState::InDoubt { .. }) => Err(Error::damaged(format!(
             "{} is {}, where only settled claims stand",
-            row_name(Table::Keys, row),
-            record.state.name()
+            row_name(Table::Keys, &row),
+            state.name()
         ))),
     }
 }
@@ -193,10 +207,11 @@ impl<R: Serialize + DeserializeOwned> Claim<R> {
     pub fn submit_complete(self, outcome: &R) -> Result<Pending<()>> {
         let open = self.0;
         let store = open.store.clone();
-        store.submit(|plan| {
-            let outcome = store_value(plan, outcome)?;
-            open.settle_in(plan, KeyEvent::Complete { outcome })
-        })
+        let view = store.view_to_submit()?;
+        let outcome = store_value(&view, outcome)?;
+        let ((), joined) =
+            view.join(|plan| open.settle_in(plan, KeyEvent::Complete { outcome }))?;
+        Ok(store.pending((), joined))
     }
 
     /// The call was not made: the key is free again, durably.

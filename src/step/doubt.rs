@@ -113,7 +113,7 @@ impl Store {
 }
 
 fn in_doubt<R>(store: &Store, plan: &mut Plan<'_>, scope: &Scope, key: &Key) -> Result<Doubt<R>> {
-    check_key(plan, &key.bytes)?;
+    check_key(plan.limits(), &key.bytes)?;
     let row = open_claim_key(scope, &key.bytes);
     let refused =
         |kind, what| Err(Error::new(kind, format!("{}: {what}", row_name(Table::Keys, &row))));
@@ -214,9 +214,8 @@ impl<R: Serialize + DeserializeOwned> Doubt<R> {
     /// # Errors
     /// `Invalid` for an empty note; those of a commit; the call is then still in doubt.
     pub fn confirm_with_note(self, outcome: &R, note: &str) -> Result<()> {
-        self.decide(AuditAction::Confirm, note, |plan| {
-            Ok(KeyEvent::Complete { outcome: store_value(plan, outcome)? })
-        })
+        let outcome = store_value(&self.open.store.view()?, outcome)?;
+        self.decide(AuditAction::Confirm, note, KeyEvent::Complete { outcome })
     }
 
     /// [`release`](Doubt::release), decided by a person. `note`: who decided, and how they know. When
@@ -226,22 +225,16 @@ impl<R: Serialize + DeserializeOwned> Doubt<R> {
     /// # Errors
     /// `Invalid` for an empty note; those of a commit; the call is then still in doubt.
     pub fn release_with_note(self, note: &str) -> Result<()> {
-        self.decide(AuditAction::Release, note, |_| Ok(KeyEvent::Release))
+        self.decide(AuditAction::Release, note, KeyEvent::Release)
     }
 
-    fn decide(
-        self,
-        action: AuditAction,
-        note: &str,
-        event: impl FnOnce(&Plan<'_>) -> Result<KeyEvent>,
-    ) -> Result<()> {
+    fn decide(self, action: AuditAction, note: &str, event: KeyEvent) -> Result<()> {
         if note.trim().is_empty() {
             return Err(Error::invalid(
                 "a decision without a note: say who decided, and how they know. Nothing was written",
             ));
         }
         self.open.store.commit(|plan| {
-            let event = event(plan)?;
             self.open.settle_in(plan, event)?;
             self.open.audit_in(plan, action, note)
         })

@@ -1,5 +1,10 @@
-//! A run as the plan will leave it: every step of the plan, and what is written when it is whole.
+//! A run as a call will leave it: the steps of the call, made before it joins the open group, and what
+//! is written of them when it joins.
+//!
+//! Everything that calls code of the user's (closures, `Serialize`, `validate`) is in [`Draft`], which
+//! has a [`View`] and no lock. [`Ready`] has bytes alone.
 
+use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 
@@ -7,22 +12,24 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::done::Done;
+use super::expire::forgotten;
 use super::history::{Moment, newest, save, unless_damaged};
 use super::labels::Labels;
 use super::retain::sweep;
 use super::saves::{Last, Saves};
-use super::seen::{check_life, refuse_beyond_horizon, repeated, settle_key};
+use super::seen::{Settled, check_life, refuse_beyond_horizon, repeated};
 use super::state::{self, Stored};
-use super::tx::{Tx, check_key, store_value};
+use super::tx::{Tx, Wants, check_key, store_value};
 use super::valid::{cut_valid, write_valid};
+use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::RunName;
 use crate::ledger::{Key, KeyRecord, RunRecord, Versioned, run_key, step_key};
 use crate::position::Position;
 use crate::record::{Chunked, Proven};
-use crate::store::{Plan, Read, Retention};
+use crate::store::{Plan, Read, Retention, View, too_many_rows};
 
-/// The run as the plan will leave it.
+/// The run as the call will leave it.
 pub(super) struct Draft<S> {
     name: RunName,
     /// Which schema the state is written under.
@@ -35,10 +42,32 @@ pub(super) struct Draft<S> {
     large: Option<Arc<Chunked>>,
     /// What was read from the state as it was written last, if that was small.
     another: Option<S>,
-    /// The state as this plan has written it, and after how many steps.
-    written: Option<(u64, Stored)>,
+    wants: Wants,
+    settled: Vec<Settled>,
+    /// Where among the settled keys a row is, from the second step on.
+    places: HashMap<Vec<u8>, usize>,
+    /// States that this call writes before its last one.
+    earlier: Vec<Written>,
+    written: Option<Written>,
     saves: Saves,
     retention: Retention,
+}
+
+/// A state that the call writes.
+struct Written {
+    /// After how many steps.
+    steps: u64,
+    before: Option<Arc<Chunked>>,
+    stored: Stored,
+    checkpoint: Option<Checkpoint>,
+}
+
+/// A checkpoint of a state that the call writes.
+struct Checkpoint {
+    number: u64,
+    position: Position,
+    labels: Labels,
+    automatic: bool,
 }
 
 impl<S> Draft<S>
@@ -62,6 +91,10 @@ where
             steps: record.steps,
             large,
             another: None,
+            wants: Wants::default(),
+            settled: Vec::new(),
+            places: HashMap::new(),
+            earlier: Vec::new(),
             written: None,
             saves: saves.clone(),
             retention: saves.retention.unwrap_or(retention),
@@ -70,29 +103,36 @@ where
 
     pub(super) fn step<R: Serialize + DeserializeOwned>(
         &mut self,
-        plan: &mut Plan<'_>,
+        view: &View<'_>,
         key: &Key,
         position: Position,
         work: impl FnOnce(&mut Tx<'_, S>) -> Result<R>,
     ) -> Result<Done<R>> {
-        check_key(plan, &key.bytes)?;
+        check_key(view.limits(), &key.bytes)?;
         check_life(key)?;
         let row = step_key(&self.name, &key.bytes);
-        if let Some(record) = plan.record::<KeyRecord>(&row)? {
-            return repeated(&record, key, &row);
+        if let Some(settled) = self.settled_at(&row) {
+            return settled.repeated(key);
         }
-        refuse_beyond_horizon(plan, key, &row)?;
+        let mut horizon = view.horizon();
+        if let Some(record) = view.record::<KeyRecord>(&row)? {
+            match forgotten(view, &row, &record)? {
+                None => return repeated(&record, key, &row),
+                Some(up_to) => horizon = up_to,
+            }
+        }
+        refuse_beyond_horizon(horizon, key, &row)?;
         let position = self.position.advance(position)?;
         let state = self.state.take().ok_or_else(without_state)?;
-        let mut tx = Tx::new(plan, &self.name, state);
+        let mut tx = Tx::new(view, &self.name, state, std::mem::take(&mut self.wants));
         // The state comes back from a closure that panics too: the run is never without one.
         let worked = catch_unwind(AssertUnwindSafe(|| work(&mut tx)));
-        let (state, mut wants) = tx.into_parts();
-        self.state = Some(state);
+        let (state, wants) = tx.into_parts();
+        (self.state, self.wants) = (Some(state), wants);
         let outcome = worked.unwrap_or_else(|panic| resume_unwind(panic))?;
-        let labels = wants.checkpoint.take();
-        wants.write(plan)?;
-        settle_key(plan, &row, key, store_value(plan, &outcome)?)?;
+        let labels = self.wants.checkpoint.take();
+        self.settled.push(Settled::of(row, key, store_value(view, &outcome)?));
+        self.check_rows(view)?;
         self.position = position;
         self.steps = self.steps.checked_add(1).ok_or_else(|| {
             Error::damaged(format!(
@@ -101,102 +141,160 @@ where
                 self.name, self.steps
             ))
         })?;
-        self.checkpoint(plan, labels)?;
+        self.checkpoint(view, labels)?;
         Ok(Done::Fresh(outcome))
     }
 
+    /// The key among those that earlier steps of this call have settled.
+    fn settled_at(&mut self, row: &[u8]) -> Option<&Settled> {
+        for (place, settled) in self.settled.iter().enumerate().skip(self.places.len()) {
+            self.places.insert(settled.row().to_vec(), place);
+        }
+        self.settled.get(*self.places.get(row)?)
+    }
+
+    /// Ends a batch that is too large before all of it was made; a plan counts its rows itself.
+    fn check_rows(&self, view: &View<'_>) -> Result<()> {
+        let limit = view.limits().rows_per_step;
+        if self.settled.len() + self.wants.rows() > limit {
+            return Err(too_many_rows(limit));
+        }
+        Ok(())
+    }
+
     /// Saves the checkpoint that the step asked for, or the one that is due.
-    fn checkpoint(&mut self, plan: &mut Plan<'_>, asked: Option<Labels>) -> Result<()> {
+    fn checkpoint(&mut self, view: &View<'_>, asked: Option<Labels>) -> Result<()> {
         let automatic = asked.is_none();
         if automatic && self.saves.autosave.is_none() {
             return Ok(());
         }
         if self.saves.last.is_none() {
-            let last = unless_damaged(newest(plan, &self.name))?;
+            let last = unless_damaged(newest(view, &self.name))?;
             // One of more steps is from before the run was damaged, and began anew.
             let last = last.filter(|(_, record)| record.steps < self.steps);
             let last = last.map(|(_, record)| Last { steps: record.steps, at: record.at });
             self.saves.last = Some(last.unwrap_or(self.saves.begun));
         }
-        let Some(labels) = asked.or_else(|| self.saves.due(self.steps, plan.now())) else {
+        let Some(labels) = asked.or_else(|| self.saves.due(self.steps, view.now())) else {
             return Ok(());
         };
-        let stored = self.write(plan)?;
-        let moment = Moment {
-            run: &self.name,
-            schema: self.schema,
-            position: &self.position,
-            steps: self.steps,
-            labels: &labels,
-            automatic,
-            at: None,
-        };
-        save(plan, &moment, &stored)?;
-        sweep(plan, &self.name, self.retention)?;
-        self.written = Some((self.steps, stored));
-        self.saves.last = Some(Last { steps: self.steps, at: plan.now() });
+        let number = view.take_id_of(self.name.as_str().as_bytes())?;
+        let position = self.position.clone();
+        self.write(view, Some(Checkpoint { number, position, labels, automatic }))?;
+        self.saves.last = Some(Last { steps: self.steps, at: view.now() });
         Ok(())
     }
 
-    /// The state as it is now, written unless this plan has done so already.
-    fn write(&mut self, plan: &mut Plan<'_>) -> Result<Stored> {
-        if let Some((steps, stored)) = self.written.take()
-            && steps == self.steps
-        {
-            return Ok(stored);
-        }
+    /// Writes the state as it is now.
+    fn write(&mut self, view: &View<'_>, checkpoint: Option<Checkpoint>) -> Result<()> {
         let of_run =
             |error: Error| error.context(format!("the state of the run \"{}\"", self.name));
         let state = self.state.as_ref().ok_or_else(without_state)?;
         let stored = if let Some(before) = &self.large {
             let proof = self.saves.proof();
-            let state = cut_valid(plan, state, before, proof).map_err(of_run)?;
+            let state = cut_valid(view, state, before, proof).map_err(of_run)?;
             self.another = None;
-            state::write_cut(plan, Some(before), state)?
+            state::ready_cut(state)
         } else {
-            let Proven { bytes, back } = write_valid(plan, state).map_err(of_run)?;
-            let stored = state::write(plan, None, bytes)?;
+            let Proven { bytes, back } = write_valid(view, state).map_err(of_run)?;
+            let stored = state::ready(None, bytes);
             self.another = stored.large.is_none().then_some(back);
             stored
         };
-        self.large.clone_from(&stored.large);
-        Ok(stored)
+        let before = std::mem::replace(&mut self.large, stored.large.clone());
+        let written = Written { steps: self.steps, before, stored, checkpoint };
+        self.earlier.extend(self.written.replace(written));
+        Ok(())
     }
 
-    /// Writes the run once, however many steps the plan has; what it is then, and what is written of
-    /// it, if there was a step at all.
-    pub(super) fn finish(
-        &mut self,
-        plan: &mut Plan<'_>,
-        before: &RunRecord,
-    ) -> Result<Option<Written<S>>> {
+    /// Writes the run once, however many steps the call has: what is to be planned, if there was a
+    /// step at all.
+    pub(super) fn finish(&mut self, view: &View<'_>, before: &RunRecord) -> Result<Option<Ready>> {
         if self.steps == before.steps {
             return Ok(None);
         }
-        let Stored { row, large } = self.write(plan)?;
-        let record = RunRecord {
+        if self.written.as_ref().is_none_or(|written| written.steps != self.steps) {
+            self.write(view, None)?;
+        }
+        Ok(self.written.take().map(|written| Ready {
+            run: self.name.clone(),
+            schema: self.schema,
             position: self.position.clone(),
-            steps: self.steps,
+            created: before.created,
+            wants: std::mem::take(&mut self.wants),
+            settled: std::mem::take(&mut self.settled),
+            earlier: std::mem::take(&mut self.earlier),
+            written,
+            retention: self.retention,
+        }))
+    }
+
+    /// What the handle keeps beside the state when the call has joined: what was read from the state
+    /// as it was written, if it is small, and what is to be saved next.
+    pub(super) fn kept(&mut self) -> (Option<S>, Saves) {
+        (self.another.take(), self.saves.clone())
+    }
+}
+
+/// The steps of a call in bytes, as they are planned when it joins.
+pub(super) struct Ready {
+    run: RunName,
+    schema: u32,
+    position: Position,
+    created: Timestamp,
+    wants: Wants,
+    settled: Vec<Settled>,
+    earlier: Vec<Written>,
+    written: Written,
+    retention: Retention,
+}
+
+/// A run as a plan has written it.
+pub(super) struct Planned {
+    pub(super) record: RunRecord,
+    pub(super) large: Option<Arc<Chunked>>,
+}
+
+impl Ready {
+    pub(super) fn write(mut self, plan: &mut Plan<'_>) -> Result<Planned> {
+        std::mem::take(&mut self.wants).write(plan)?;
+        for settled in std::mem::take(&mut self.settled) {
+            settled.write(plan)?;
+        }
+        for written in self.earlier.iter().chain([&self.written]) {
+            self.write_state(plan, written)?;
+        }
+        let Written { steps, stored: Stored { row, large }, .. } = self.written;
+        let record = RunRecord {
+            position: self.position,
+            steps,
             schema: self.schema,
             state: row,
             epoch: plan.epoch(),
             recovery_attempts: 0,
-            created: before.created,
+            created: self.created,
             changed: plan.now(),
         };
-        plan.put(&run_key(&self.name), &record)?;
-        let (another, saves) = (self.another.take(), self.saves.clone());
-        Ok(Some(Written { record, large, another, saves }))
+        plan.put(&run_key(&self.run), &record)?;
+        Ok(Planned { record, large })
     }
-}
 
-/// A run as a plan has written it.
-pub(super) struct Written<S> {
-    pub(super) record: RunRecord,
-    pub(super) large: Option<Arc<Chunked>>,
-    /// What was read from the state as it was written, if it is small.
-    pub(super) another: Option<S>,
-    pub(super) saves: Saves,
+    fn write_state(&self, plan: &mut Plan<'_>, written: &Written) -> Result<()> {
+        state::replace(plan, written.before.as_ref(), &written.stored)?;
+        let Some(checkpoint) = &written.checkpoint else { return Ok(()) };
+        let moment = Moment {
+            run: &self.run,
+            schema: self.schema,
+            position: &checkpoint.position,
+            steps: written.steps,
+            labels: &checkpoint.labels,
+            automatic: checkpoint.automatic,
+            at: None,
+            number: Some(checkpoint.number),
+        };
+        save(plan, &moment, &written.stored)?;
+        sweep(plan, &self.run, self.retention)
+    }
 }
 
 /// Said where a closure kept the state that it was lent.

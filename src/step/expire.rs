@@ -5,7 +5,7 @@ use crate::clock::Timestamp;
 use crate::error::{ErrorKind, Result};
 use crate::ledger::{ExpiryRecord, KeyRecord, expiry_due};
 use crate::record::KeyList;
-use crate::store::{Plan, Read, Table, list_of};
+use crate::store::{Plan, Read, Table, View, list_of};
 
 /// Forgets what is due, at most as much as the plan may. The horizon rises with it, in the same
 /// commit.
@@ -50,6 +50,21 @@ pub(super) fn forget_expired(plan: &mut Plan<'_>) -> Result<()> {
         plan.raise_horizon(at);
     }
     Ok(())
+}
+
+/// Whether a call that joins now forgets this key, which it has found: the horizon then.
+pub(super) fn forgotten(
+    view: &View<'_>,
+    key: &[u8],
+    record: &KeyRecord,
+) -> Result<Option<Timestamp>> {
+    if record.deadline.is_none_or(|deadline| deadline > view.believed()) {
+        return Ok(None);
+    }
+    view.try_out(|plan| {
+        forget_expired(plan)?;
+        Ok(plan.get(Table::Keys, key)?.is_none().then(|| plan.horizon()))
+    })
 }
 
 /// Removes a key, unless it was given a later deadline since, or is no longer settled. `false` if that

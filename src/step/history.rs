@@ -34,6 +34,8 @@ pub(super) struct Moment<'a> {
     pub(super) automatic: bool,
     /// When it was saved; now, if that is not said.
     pub(super) at: Option<Timestamp>,
+    /// Its number, if it was taken before the call joined.
+    pub(super) number: Option<u64>,
 }
 
 /// Plans a checkpoint of a run's state, unless its newest one is the same and has these labels.
@@ -67,7 +69,7 @@ pub(super) fn save(
         }
         None => small(plan, newest.as_ref(), stored.row.bytes())?,
     };
-    let place = Place { run: moment.run.clone(), sequence: plan.take_id() };
+    let place = place_for(plan, moment)?;
     let record = CheckpointRecord {
         id,
         schema: moment.schema,
@@ -84,6 +86,28 @@ pub(super) fn save(
     };
     add(plan, &place, record)?;
     Ok(id)
+}
+
+/// Where a checkpoint belongs: behind all that has joined, and before all that a step under way emits,
+/// for the numbers of the two tell which was first.
+fn place_for(plan: &mut Plan<'_>, moment: &Moment<'_>) -> Result<Place> {
+    let run = moment.run.clone();
+    let number = moment.number.or_else(|| plan.take_id_of(run.as_str().as_bytes()));
+    let place = number.map(|sequence| Place { run, sequence });
+    if let Some(place) = place
+        && plan.get(Table::Checkpoints, &place.key())?.is_none()
+    {
+        return Ok(place);
+    }
+    Err(Error::new(
+        ErrorKind::Conflict,
+        format!(
+            "a step of the run \"{}\" is under way and has emitted effects, and there is a checkpoint \
+             right before it with other labels: save another one when the step has returned. Nothing \
+             was written",
+            moment.run
+        ),
+    ))
 }
 
 /// A small state: what differs from the one before, or all of it.

@@ -178,10 +178,10 @@ impl Intents {
         outcome: Option<&O>,
         note: &str,
     ) -> Result<()> {
-        self.decide(id, AuditAction::Confirm, note, |plan| {
-            let outcome = outcome.map(|outcome| store_value(plan, outcome)).transpose()?;
-            Ok(IntentEvent::Confirm { outcome, by: SettledBy::Person })
-        })
+        let rows = self.store.read()?;
+        let outcome = outcome.map(|outcome| store_value(&*rows, outcome)).transpose()?;
+        let event = IntentEvent::Confirm { outcome, by: SettledBy::Person };
+        self.decide(id, AuditAction::Confirm, note, event)
     }
 
     /// Says that an effect that is in doubt, or not sent yet, was not done and shall not be.
@@ -189,9 +189,8 @@ impl Intents {
     /// # Errors
     /// `NotFound`; `Conflict` if it is settled or being sent; and those of a commit.
     pub fn reject(&self, id: &IntentId, note: &str) -> Result<()> {
-        self.decide(id, AuditAction::Reject, note, |_| {
-            Ok(IntentEvent::Reject { why: note.to_owned(), by: SettledBy::Person })
-        })
+        let event = IntentEvent::Reject { why: note.to_owned(), by: SettledBy::Person };
+        self.decide(id, AuditAction::Reject, note, event)
     }
 
     /// Says that an effect in doubt was not done and cannot be done any more by what was sent: the
@@ -200,9 +199,8 @@ impl Intents {
     /// # Errors
     /// `NotFound`; `Conflict` if it is not in doubt; and those of a commit.
     pub fn resend(&self, id: &IntentId, note: &str) -> Result<()> {
-        self.decide(id, AuditAction::Resend, note, |_| {
-            Ok(IntentEvent::NotApplied { by: SettledBy::Person })
-        })
+        let event = IntentEvent::NotApplied { by: SettledBy::Person };
+        self.decide(id, AuditAction::Resend, note, event)
     }
 
     /// What people decided, oldest first, at most `most`.
@@ -220,10 +218,9 @@ impl Intents {
         id: &IntentId,
         action: AuditAction,
         note: &str,
-        event: impl FnOnce(&Plan<'_>) -> Result<IntentEvent>,
+        event: IntentEvent,
     ) -> Result<()> {
         self.store.commit(|plan| {
-            let event = event(plan)?;
             let record = find(plan, id)?.ok_or_else(|| no_such(id))?;
             if record.stage == Stage::InFlight && !is_abandoned(plan, id, record.epoch) {
                 return Err(Error::new(
@@ -309,10 +306,10 @@ pub(crate) fn payload_of<P: Serialize + DeserializeOwned>(intent: &Outstanding) 
 
 /// The receiver's answer, as it is stored.
 pub(crate) fn outcome_of<O: Serialize + DeserializeOwned>(
-    plan: &Plan<'_>,
+    store: &Store,
     outcome: &O,
 ) -> Result<Payload> {
-    store_value(plan, outcome)
+    store_value(&*store.read()?, outcome)
 }
 
 /// Moves an intent on and returns its new stage when that is durable. `was_in_doubt`: as it was
@@ -321,10 +318,9 @@ pub(crate) fn advance(
     store: &Store,
     id: &IntentId,
     was_in_doubt: bool,
-    event: impl FnOnce(&Plan<'_>) -> Result<IntentEvent>,
+    event: IntentEvent,
 ) -> Result<Stage> {
     store.commit(|plan| {
-        let event = event(plan)?;
         let mut record = find(plan, id)?.ok_or_else(|| no_such(id))?;
         if was_in_doubt && record.stage == Stage::InFlight {
             record.stage = abandon(record.stage);

@@ -9,14 +9,14 @@ use std::collections::btree_map::Entry;
 use std::fmt;
 use std::sync::Arc;
 
-use super::migrations::Migrations;
-use super::schema::{schema_for, schema_of};
-use super::state;
+use super::migrations::{Migrations, Way};
+use super::schema::{Known, schema_for, schema_of};
+use super::state::{self, Stored};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::RunName;
-use crate::ledger::{RunRecord, TypeVersion, run_key};
-use crate::record::{Chunked, Payload};
-use crate::store::{Hold, HoldKind, Plan, Read, Store, Table, misplaced};
+use crate::ledger::{RunRecord, run_key};
+use crate::record::Chunked;
+use crate::store::{HoldKind, Read, Store, Table, misplaced};
 
 /// The most runs of one commit.
 const SLICE_RUNS: u64 = 64;
@@ -86,7 +86,7 @@ impl<'a> Migrate<'a> {
     pub fn dry_run(mut self) -> Result<Migrated> {
         let rows = self.store.read()?;
         self.slices(|migrations, from, done| {
-            slice(&*rows, migrations, SLICE_RUNS, from, done, |_, _| Ok(()))
+            slice(&*rows, migrations, SLICE_RUNS, from, done, |_| Ok(()), |_, _| Ok(()))
         })
     }
 
@@ -102,11 +102,7 @@ impl<'a> Migrate<'a> {
     /// slices did is durable; of the slice that failed, nothing was written.
     pub fn run(mut self) -> Result<Migrated> {
         let store = self.store;
-        self.slices(|migrations, from, done| {
-            // The names are let go of when the slice is durable: nobody opens a run before.
-            let (next, _holds) = store.commit(|plan| commit_slice(plan, migrations, from, done))?;
-            Ok(next)
-        })
+        self.slices(|migrations, from, done| commit_slice(store, migrations, from, done))
     }
 
     /// One slice behind the other, up to the last.
@@ -131,35 +127,45 @@ impl fmt::Debug for Migrate<'_> {
     }
 }
 
-/// Plans one slice: where the next one begins, and the names that are held until this one is durable.
+/// Commits one slice; where the next one begins. The runs are held from before they are read until
+/// their new states are durable, so nobody opens one in between.
 fn commit_slice(
-    plan: &mut Plan<'_>,
+    store: &Store,
     migrations: &Migrations,
     from: &[u8],
     done: &mut Migrated,
-) -> Result<(Option<Vec<u8>>, Vec<Hold>)> {
+) -> Result<Option<Vec<u8>>> {
+    let view = store.view()?;
     let mut changes = Vec::new();
     let mut holds = Vec::new();
     // Each run may bring a new schema with it.
-    let runs_max = (plan.limits().rows_per_step as u64 / 2).clamp(1, SLICE_RUNS);
-    let next = slice(plan, migrations, runs_max, from, done, |name, change| {
-        let hold = plan.hold(HoldKind::Run, name.as_str().as_bytes()).ok_or_else(|| {
+    let runs_max = (view.limits().rows_per_step as u64 / 2).clamp(1, SLICE_RUNS);
+    let hold = |name: &RunName| {
+        let hold = view.hold(HoldKind::Run, name.as_str().as_bytes()).ok_or_else(|| {
             Error::new(
                 ErrorKind::Conflict,
                 format!("the run \"{name}\" is open in this process: drop its handle first"),
             )
         })?;
-        plan.check_value(change.state.bytes().len())?;
         holds.push(hold);
+        Ok(())
+    };
+    let next = slice(&view, migrations, runs_max, from, done, hold, |name, change| {
+        view.check_value(change.stored.len())?;
         changes.push((run_key(name), change));
         Ok(())
     })?;
-    for (key, Change { mut record, before, state, schema }) in changes {
-        record.schema = schema_for(plan, &schema)?;
-        record.state = state::write(plan, before.as_ref(), state)?.row;
-        plan.put(&key, &record)?;
-    }
-    Ok((next, holds))
+    let ((), joined) = view.join(|plan| {
+        for (key, Change { mut record, before, stored, schema }) in changes {
+            record.schema = schema_for(plan, &schema)?;
+            state::replace(plan, before.as_ref(), &stored)?;
+            record.state = stored.row;
+            plan.put(&key, &record)?;
+        }
+        Ok(())
+    })?;
+    store.wait(joined)?;
+    Ok(next)
 }
 
 /// A run that has to change: as it is, and what its state is to be.
@@ -167,21 +173,43 @@ struct Change {
     record: RunRecord,
     /// The state as it is, if it is large.
     before: Option<Arc<Chunked>>,
-    state: Payload,
-    schema: TypeVersion,
+    /// The state as it is to be.
+    stored: Stored,
+    schema: Known,
 }
 
-/// Goes through runs from a key on, and hands on those that have to change. `None` behind the last of
-/// them.
+/// What is to be done with the runs of each schema.
+struct Ways<'m> {
+    migrations: &'m Migrations,
+    of: BTreeMap<u32, (bool, Way<'m>)>,
+}
+
+impl<'m> Ways<'m> {
+    /// Whether it is newer than all that the migrations know, and the way from it.
+    fn from(&mut self, rows: &impl Read, schema: u32) -> Result<&(bool, Way<'m>)> {
+        Ok(match self.of.entry(schema) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(place) => {
+                let schema = schema_of(rows, schema)?;
+                let is_newer = self.migrations.is_newer(&schema.name, schema.version);
+                place.insert((is_newer, self.migrations.way(&schema, None)?))
+            }
+        })
+    }
+}
+
+/// Goes through runs from a key on, and hands on those that have to change, each after `hold` was
+/// called and before it is read for that. `None` behind the last of them.
 fn slice(
     rows: &impl Read,
     migrations: &Migrations,
     runs_max: u64,
     from: &[u8],
     done: &mut Migrated,
+    mut hold: impl FnMut(&RunName) -> Result<()>,
     mut each: impl FnMut(&RunName, Change) -> Result<()>,
 ) -> Result<Option<Vec<u8>>> {
-    let mut ways = BTreeMap::new();
+    let mut ways = Ways { migrations, of: BTreeMap::new() };
     let mut from = from.to_vec();
     let (mut runs, mut bytes) = (0, 0);
     let looks_max = done.runs + SLICE_LOOKS;
@@ -189,31 +217,30 @@ fn slice(
         let Some((key, row)) = rows.scan(Table::Runs, &[], &from, 1)?.pop() else {
             return Ok(None);
         };
+        from = [key.as_slice(), &[0]].concat();
         let mut record = rows.parse::<RunRecord>(&key, &row)?;
         let name = name_of(&key)?;
         let of_run = |error: Error| error.context(format!("the run \"{name}\""));
         done.runs += 1;
-        if let Entry::Vacant(place) = ways.entry(record.schema) {
-            let schema = schema_of(rows, record.schema)?;
-            let way = migrations.way(&schema, None).map_err(of_run)?;
-            place.insert((migrations.is_newer(&schema.name, schema.version), way));
+        if ways.from(rows, record.schema).map_err(of_run)?.1.end().is_some() {
+            hold(&name)?;
+            // Whoever had it until now may have migrated it.
+            let Some(now) = rows.record::<RunRecord>(&key)? else { continue };
+            record = now;
         }
-        if let Some((is_newer, way)) = ways.get(&record.schema) {
-            if *is_newer {
-                done.newer.push(name.clone());
-            }
-            // The chunks of a large state are read only if there is something to be done with it.
-            if let Some(end) = way.end() {
-                let stored = state::read(rows, record.state, &name)?;
-                if let Some(state) = way.migrate(&stored.whole()).map_err(of_run)? {
-                    (runs, bytes) = (runs + 1, bytes + state.bytes().len());
-                    record.state = stored.row;
-                    each(&name, Change { record, before: stored.large, state, schema: *end })?;
-                    done.migrated += 1;
-                }
-            }
+        let (is_newer, way) = ways.from(rows, record.schema).map_err(of_run)?;
+        if *is_newer {
+            done.newer.push(name.clone());
         }
-        from = [key.as_slice(), &[0]].concat();
+        // The chunks of a large state are read only if there is something to be done with it.
+        let Some(end) = way.end() else { continue };
+        let before = state::read(rows, record.state.clone(), &name)?;
+        let Some(state) = way.migrate(&before.whole()).map_err(of_run)? else { continue };
+        (runs, bytes) = (runs + 1, bytes + state.bytes().len());
+        let schema = Known::of(end).map_err(of_run)?;
+        let stored = state::ready(before.large.as_ref(), state);
+        each(&name, Change { record, before: before.large, stored, schema })?;
+        done.migrated += 1;
     }
     Ok(Some(from))
 }

@@ -19,6 +19,7 @@ mod migrate;
 mod migrations;
 mod on_damage;
 mod open_claim;
+mod pick_up;
 mod reconcile;
 mod recover;
 mod retain;
@@ -50,8 +51,8 @@ pub use saves::Autosave;
 pub use tx::Tx;
 
 pub(crate) use arrive::{
-    Arrival, bring_checkpoint, bring_key, bring_run, keys_of_run, outcome_to_bring, run_now,
-    state_now,
+    Arrival, Brings, bring_checkpoint, bring_key, bring_run, keys_of_run, outcome_to_bring,
+    run_now, state_now, was_brought,
 };
 pub(crate) use content::{bytes_in as chunk_bytes, distinct};
 pub(crate) use history::{proven as proven_state, put_back as put_back_checkpoint};

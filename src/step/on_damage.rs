@@ -48,10 +48,10 @@ pub struct FellBack {
 }
 
 /// Where a run is in quarantine, with the reason: the newest record of it, if it was damaged before.
-fn quarantined(plan: &Plan<'_>, name: &RunName) -> Result<Option<(u64, String)>> {
+fn quarantined(rows: &impl Read, name: &RunName) -> Result<Option<(u64, String)>> {
     let mut newest = None;
-    for (key, row) in plan.scan(Table::Quarantine, &[], &[], usize::MAX)? {
-        let record = plan.parse::<QuarantineRecord>(&key, &row)?;
+    for (key, row) in rows.scan(Table::Quarantine, &[], &[], usize::MAX)? {
+        let record = rows.parse::<QuarantineRecord>(&key, &row)?;
         if record.table == Table::Runs.id() && record.key.0 == run_key(name) {
             let number = key.as_slice().try_into().map_or(0, u64::from_be_bytes);
             newest = Some((number, record.reason));
@@ -61,10 +61,10 @@ fn quarantined(plan: &Plan<'_>, name: &RunName) -> Result<Option<(u64, String)>>
 }
 
 /// How many of a run's checkpoints behind this one are in quarantine.
-fn quarantined_behind(plan: &Plan<'_>, name: &RunName, sequence: u64) -> Result<u64> {
+fn quarantined_behind(rows: &impl Read, name: &RunName, sequence: u64) -> Result<u64> {
     let mut count = 0;
-    for (key, row) in plan.scan(Table::Quarantine, &[], &[], usize::MAX)? {
-        let record = plan.parse::<QuarantineRecord>(&key, &row)?;
+    for (key, row) in rows.scan(Table::Quarantine, &[], &[], usize::MAX)? {
+        let record = rows.parse::<QuarantineRecord>(&key, &row)?;
         let place =
             sequence_of_key(&record.key.0).filter(|_| record.table == Table::Checkpoints.id());
         count += u64::from(place.is_some_and(|at| at.run == *name && at.sequence > sequence));
@@ -73,8 +73,8 @@ fn quarantined_behind(plan: &Plan<'_>, name: &RunName, sequence: u64) -> Result<
 }
 
 /// A run whose record is in quarantine does not begin anew unless somebody asks for it.
-pub(super) fn refuse_quarantined(plan: &Plan<'_>, name: &RunName) -> Result<()> {
-    match quarantined(plan, name)? {
+pub(super) fn refuse_quarantined(rows: &impl Read, name: &RunName) -> Result<()> {
+    match quarantined(rows, name)? {
         None => Ok(()),
         Some((number, reason)) => Err(Error::damaged(format!(
             "the run \"{name}\" was damaged ({reason}), and is number {number} in quarantine: restore \
@@ -83,17 +83,43 @@ pub(super) fn refuse_quarantined(plan: &Plan<'_>, name: &RunName) -> Result<()> 
     }
 }
 
-/// Begins the run again as was asked for; `None` if there is nothing to be done about it, and the
-/// record if it goes on from a checkpoint.
+/// How a run that was damaged begins again.
+pub(super) struct Rescue {
+    fell_back: FellBack,
+    /// The number of the checkpoint that it goes on from; 0 if it begins anew.
+    number: u64,
+    /// That checkpoint and its state; `None` if the run begins anew.
+    pub(super) from: Option<(CheckpointRecord, Vec<u8>)>,
+}
+
+impl Rescue {
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        (&self.fell_back, self.number) == (&other.fell_back, other.number)
+    }
+
+    /// Plans it; the record if the run goes on from a checkpoint.
+    pub(super) fn carry_out(
+        self,
+        plan: &mut Plan<'_>,
+        name: &RunName,
+    ) -> Result<(FellBack, Option<RunRecord>)> {
+        let Self { mut fell_back, number, from } = self;
+        let run = from.map(|(record, bytes)| begin_from(plan, record, bytes)).transpose()?;
+        fell_back.must_reconcile = set_back_from(plan, name, number)?;
+        Ok((fell_back, run))
+    }
+}
+
+/// How the run begins again as was asked for; `None` if there is nothing to be done about it.
 ///
 /// # Errors
 /// `Damaged` if the run is in quarantine and that is to be left alone, or if no checkpoint is whole.
-pub(super) fn rescued(
-    plan: &mut Plan<'_>,
+pub(super) fn rescue(
+    rows: &impl Read,
     name: &RunName,
     on_damage: OnDamage,
-) -> Result<Option<(FellBack, Option<RunRecord>)>> {
-    let Some((number, reason)) = quarantined(plan, name)? else { return Ok(None) };
+) -> Result<Option<Rescue>> {
+    let Some((number, reason)) = quarantined(rows, name)? else { return Ok(None) };
     let mut fell_back = FellBack {
         quarantined: number,
         checkpoint: None,
@@ -102,22 +128,18 @@ pub(super) fn rescued(
         must_reconcile: false,
     };
     match on_damage {
-        OnDamage::Fail => refuse_quarantined(plan, name).map(|()| None),
-        OnDamage::StartFresh => {
-            fell_back.must_reconcile = set_back_from(plan, name, 0)?;
-            Ok(Some((fell_back, None)))
-        }
+        OnDamage::Fail => refuse_quarantined(rows, name).map(|()| None),
+        OnDamage::StartFresh => Ok(Some(Rescue { fell_back, number: 0, from: None })),
         OnDamage::FallBack => {
             let mut below = u64::MAX;
-            while let Some((sequence, found)) = newest_below(plan, name, below)? {
+            while let Some((sequence, found)) = newest_below(rows, name, below)? {
                 below = sequence;
-                if let Some((record, bytes)) = whole(plan, name, sequence, found)? {
+                if let Some((record, bytes)) = whole(rows, name, sequence, found)? {
                     (fell_back.checkpoint, fell_back.position) =
                         (Some(record.id), record.position.clone());
-                    let run = begin_from(plan, record, bytes)?;
-                    fell_back.passed_over += quarantined_behind(plan, name, sequence)?;
-                    fell_back.must_reconcile = set_back_from(plan, name, sequence)?;
-                    return Ok(Some((fell_back, Some(run))));
+                    fell_back.passed_over += quarantined_behind(rows, name, sequence)?;
+                    let from = Some((record, bytes));
+                    return Ok(Some(Rescue { fell_back, number: sequence, from }));
                 }
                 fell_back.passed_over += 1;
             }
@@ -146,14 +168,14 @@ fn set_back_from(plan: &mut Plan<'_>, name: &RunName, number: u64) -> Result<boo
 
 /// A checkpoint with its state, unless something of it is damaged.
 fn whole(
-    plan: &Plan<'_>,
+    rows: &impl Read,
     name: &RunName,
     sequence: u64,
     found: Result<CheckpointRecord>,
 ) -> Result<Option<(CheckpointRecord, Vec<u8>)>> {
     let place = Place { run: name.clone(), sequence };
     let read = found.and_then(|record| {
-        let (_, bytes) = proven(plan, &place, &record)?;
+        let (_, bytes) = proven(rows, &place, &record)?;
         Ok((record, bytes))
     });
     match read {

@@ -43,10 +43,11 @@ impl<R> Open<R> {
 
 impl<R: Serialize + DeserializeOwned> Open<R> {
     pub(super) fn complete(self, outcome: &R) -> Result<()> {
-        self.store.commit(|plan| {
-            let outcome = store_value(plan, outcome)?;
-            self.settle_in(plan, KeyEvent::Complete { outcome })
-        })
+        let view = self.store.view()?;
+        let outcome = store_value(&view, outcome)?;
+        let ((), joined) =
+            view.join(|plan| self.settle_in(plan, KeyEvent::Complete { outcome }))?;
+        self.store.wait(joined)
     }
 
     pub(super) fn settle(self, event: KeyEvent) -> Result<()> {

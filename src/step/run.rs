@@ -1,8 +1,10 @@
 //! The run and its step: one unit of work, one commit.
 //!
-//! The order inside a plan carries the promise: the key is looked up before the closure is called,
+//! The order inside a call carries the promise: the key is looked up before the closure is called,
 //! so a repeat changes nothing; and key, position, state, intents and rows go into one write set, so
-//! that a crash leaves all of them or none.
+//! that a crash leaves all of them or none. Closures and whatever else is the user's code run before
+//! the call joins the open group, under no lock: the run has one handle, so nothing of it changes in
+//! between.
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,23 +13,23 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::done::Done;
-use super::draft::{Draft, Written};
+use super::draft::{Draft, Planned};
 use super::expire::forget_expired;
 use super::kept::{Before, Kept, Undo};
 use super::migrations::Migrations;
-use super::on_damage::{FellBack, OnDamage, rescued};
+use super::on_damage::{FellBack, OnDamage};
+use super::pick_up::{Picked, pick_up};
 use super::saves::{Autosave, Saves};
-use super::schema::{Loaded, Renewed, load, schema_for};
+use super::schema::Renewed;
 use super::state;
 use super::tx::{Tx, row_value};
-use super::valid::write_valid;
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::RunName;
-use crate::ledger::{Key, RowRecord, RunRecord, TypeVersion, Versioned, row_key, run_key};
+use crate::ledger::{Key, RowRecord, RunRecord, Versioned, row_key, run_key};
 use crate::position::Position;
 use crate::record::Chunked;
-use crate::store::{Hold, HoldKind, Pending, Plan, Read, Retention, Store};
+use crate::store::{Hold, HoldKind, Joined, Pending, Read, Retention, Store, View};
 
 /// A named stream of steps with one state and one position. One handle a run at a time.
 pub struct Run<S> {
@@ -104,7 +106,7 @@ impl Store {
             )
         })?;
         let Picked { record, state, large, renewed, fell_back } =
-            self.commit(|plan| pick_up::<S>(plan, &name, on_damage, migrations))?;
+            pick_up::<S>(self, &name, on_damage, migrations)?;
         let saves = Saves::new(record.created);
         let store = self.clone();
         Ok(Run {
@@ -119,66 +121,6 @@ impl Store {
             _hold: hold,
         })
     }
-}
-
-/// A run as it was found or begun.
-struct Picked<S> {
-    record: RunRecord,
-    state: S,
-    large: Option<Arc<Chunked>>,
-    renewed: Option<Renewed>,
-    fell_back: Option<FellBack>,
-}
-
-/// Reads the run, or begins it, and writes down who has it.
-///
-/// A migrated state is written with the next step: until then the program before this one can still
-/// go on with the run.
-fn pick_up<S>(
-    plan: &mut Plan<'_>,
-    name: &RunName,
-    on_damage: OnDamage,
-    migrations: &Migrations,
-) -> Result<Picked<S>>
-where
-    S: Versioned + Serialize + DeserializeOwned + Default + 'static,
-{
-    let key = run_key(name);
-    let mut fell_back = None;
-    let mut found = plan.record::<RunRecord>(&key)?;
-    if found.is_none()
-        && let Some((how, record)) = rescued(plan, name, on_damage)?
-    {
-        (fell_back, found) = (Some(how), record);
-    }
-    if let Some(mut record) = found {
-        let stored = state::read(plan, record.state, name)?;
-        let Loaded { state, renewed } =
-            load::<S>(plan, (record.schema, &stored.whole()), migrations)
-                .map_err(|error| error.context(format!("the state of the run \"{name}\"")))?;
-        if record.epoch != plan.epoch() && plan.ended_unclean(record.epoch)? {
-            record.recovery_attempts = record.recovery_attempts.saturating_add(1);
-        }
-        record.epoch = plan.epoch();
-        record.state = stored.row;
-        plan.put(&key, &record)?;
-        return Ok(Picked { record, state, large: stored.large, renewed, fell_back });
-    }
-    let state = S::default();
-    let schema = schema_for(plan, &TypeVersion::of::<S>())?;
-    let stored = state::write(plan, None, write_valid(plan, &state)?.bytes)?;
-    let record = RunRecord {
-        position: Position::Start,
-        steps: 0,
-        schema,
-        state: stored.row,
-        epoch: plan.epoch(),
-        recovery_attempts: 0,
-        created: plan.now(),
-        changed: plan.now(),
-    };
-    plan.put(&key, &record)?;
-    Ok(Picked { record, state, large: stored.large, renewed: None, fell_back })
 }
 
 impl<S> Run<S>
@@ -206,7 +148,10 @@ where
     ) -> Result<Done<R>> {
         let (key, position) = (key.into(), position.into());
         let store = self.store.clone();
-        store.commit(|plan| self.draft(plan, |draft, plan| draft.step(plan, &key, position, work)))
+        let (done, joined) =
+            self.draft(store.view()?, |draft, view| draft.step(view, &key, position, work))?;
+        store.wait(joined)?;
+        Ok(done)
     }
 
     /// Like [`step`](Run::step), but returns when the step is planned, not when it is durable: the
@@ -225,7 +170,9 @@ where
     ) -> Result<Pending<Done<R>>> {
         let (key, position) = (key.into(), position.into());
         let store = self.store.clone();
-        store.submit(|plan| self.draft(plan, |draft, plan| draft.step(plan, &key, position, work)))
+        let (done, joined) = self
+            .draft(store.view_to_submit()?, |draft, view| draft.step(view, &key, position, work))?;
+        Ok(store.pending(done, joined))
     }
 
     /// Does many units of work in one commit: all of them, or none. Each item has its key, its
@@ -239,26 +186,26 @@ where
         mut work: impl FnMut(&mut Tx<'_, S>, I) -> Result<R>,
     ) -> Result<Vec<Done<R>>> {
         let store = self.store.clone();
-        store.commit(|plan| {
-            self.draft(plan, |draft, plan| {
-                items
-                    .into_iter()
-                    .map(|(key, position, item)| {
-                        draft.step(plan, &key.into(), position.into(), |tx| work(tx, item))
-                    })
-                    .collect()
-            })
-        })
+        let (done, joined) = self.draft(store.view()?, |draft, view| {
+            items
+                .into_iter()
+                .map(|(key, position, item)| {
+                    draft.step(view, &key.into(), position.into(), |tx| work(tx, item))
+                })
+                .collect()
+        })?;
+        store.wait(joined)?;
+        Ok(done)
     }
 
-    /// Plans steps on a draft of the run, and takes the draft over once it is whole.
+    /// Makes steps on a draft of the run, joins the open group with what they come to, and takes the
+    /// draft over. If it ends before it has joined, the run is as it was.
     fn draft<T>(
         &mut self,
-        plan: &mut Plan<'_>,
-        steps: impl FnOnce(&mut Draft<S>, &mut Plan<'_>) -> Result<T>,
-    ) -> Result<T> {
+        view: View<'_>,
+        steps: impl FnOnce(&mut Draft<S>, &View<'_>) -> Result<T>,
+    ) -> Result<(T, Joined)> {
         self.state.check(&self.name)?;
-        forget_expired(plan)?;
         let before = Before {
             record: &self.record,
             large: self.large.as_deref(),
@@ -270,15 +217,23 @@ where
         let draft =
             Draft::of(&self.name, &self.record, schema, state, large, &self.saves, retention);
         let mut undo = Undo::of(&mut self.state, before, draft);
-        let done = steps(&mut undo.draft, plan)?;
-        let written = undo.draft.finish(plan, &self.record)?;
+        let done = steps(&mut undo.draft, &view)?;
+        let ready = undo.draft.finish(&view, &self.record)?;
+        let (planned, joined) = match ready {
+            None if !view.may_forget() => (None, view.only_read()),
+            ready => view.join(|plan| {
+                forget_expired(plan)?;
+                ready.map(|ready| ready.write(plan)).transpose()
+            })?,
+        };
+        let (another, saves) = undo.draft.kept();
         undo.done();
-        if let Some(Written { record, large, another, saves }) = written {
+        if let Some(Planned { record, large }) = planned {
             (self.record, self.large, self.saves) = (record, large, saves);
             self.renewed = None;
             self.state.changed(another);
         }
-        Ok(done)
+        Ok((done, joined))
     }
 
     /// Moves the position anywhere, also back. Keys stay: what was done is still a duplicate, and a

@@ -13,7 +13,7 @@ use super::labels::Labels;
 use super::on_damage::refuse_quarantined;
 use super::reconcile::{has_emitted_since, set_back};
 use super::retain::sweep;
-use super::schema::{schema_of, schema_of_form};
+use super::schema::{Known, schema_for, schema_of};
 use super::state::{self, Stored};
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
@@ -198,7 +198,8 @@ impl Import<'_> {
         let kept = before.as_ref().map(|(record, stored)| self.keep(plan, record, stored));
         let kept = kept.transpose()?;
         let large = before.and_then(|(_, stored)| stored.large);
-        let schema = schema_of_form(plan, (&about.schema, about.version), about.form.clone())?;
+        let known = Known::from_parts(&about.schema, about.version, about.form.clone());
+        let schema = schema_for(plan, &known)?;
         let state = Payload::from_parts(about.codec, self.savepoint.state.clone());
         let stored = state::write(plan, large.as_ref(), state)?;
         let record = RunRecord {
@@ -221,6 +222,7 @@ impl Import<'_> {
             automatic: about.automatic,
             // Another clock than this store's may have been ahead.
             at: Some(about.at.min(plan.now())),
+            number: None,
         };
         save(plan, &moment, &stored)?;
         let unreconciled = why.is_some();
@@ -259,6 +261,7 @@ impl Import<'_> {
             labels: &Labels::new().with("kept", why),
             automatic: true,
             at: None,
+            number: None,
         };
         let id = save(plan, &moment, stored)?;
         if let Some((place, record)) = newest(plan, &self.run)?.filter(|(_, kept)| !kept.pinned) {

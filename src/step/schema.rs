@@ -10,40 +10,17 @@ use crate::ledger::{Form, SchemaRecord, TypeVersion, Versioned, check_form, sche
 use crate::record::Payload;
 use crate::store::{Plan, Read, Table, row_name};
 
-/// A state, and how it has to be written down with the next step if that is not how it was found.
-pub(super) struct Loaded<S> {
-    pub(super) state: S,
-    pub(super) renewed: Option<Renewed>,
-}
-
 /// A migrated state, and the schema it has to be written under.
 pub(super) struct Renewed {
     pub(super) schema: u32,
     pub(super) state: Payload,
 }
 
-/// Reads a state that was stored under a schema.
+/// A stored state as this type, and what the migrations made of it if it was of another one.
 ///
 /// # Errors
 /// `SchemaMismatch` if it is another type, or an older one without a way to this one; `TooNew`;
 /// `Aborted` if a migration or `validate` refuses it; `Damaged` if its schema is missing.
-pub(super) fn load<S>(
-    plan: &mut Plan<'_>,
-    (schema, stored): (u32, &Payload),
-    migrations: &Migrations,
-) -> Result<Loaded<S>>
-where
-    S: Versioned + Serialize + DeserializeOwned + 'static,
-{
-    let (state, migrated) = read_as(&schema_of(plan, schema)?, stored, migrations)?;
-    let schema = schema_for(plan, &TypeVersion::of::<S>())?;
-    Ok(Loaded { state, renewed: migrated.map(|state| Renewed { schema, state }) })
-}
-
-/// A stored state as this type, and what the migrations made of it if it was of another one.
-///
-/// # Errors
-/// Those of [`load`].
 pub(super) fn read_as<S>(
     schema: &SchemaRecord,
     stored: &Payload,
@@ -76,17 +53,35 @@ pub(super) fn schema_of(rows: &impl Read, id: u32) -> Result<SchemaRecord> {
     Ok(schema)
 }
 
-/// The number of a schema, new if this type and version are.
-pub(super) fn schema_for(plan: &mut Plan<'_>, of: &TypeVersion) -> Result<u32> {
-    schema_of_form(plan, (of.name, of.version), of.form()?)
+/// A type as it is looked up among the schemas, which may be of no type that this program has.
+#[derive(Clone)]
+pub(super) struct Known {
+    name: String,
+    version: u32,
+    form: Form,
 }
 
-/// [`schema_for`] a type that this program need not have.
-pub(super) fn schema_of_form(
-    plan: &mut Plan<'_>,
-    (name, version): (&str, u32),
-    form: Form,
-) -> Result<u32> {
+impl Known {
+    /// Asks the type, by calling code of the user's.
+    ///
+    /// # Errors
+    /// `Invalid` if the type has no shape.
+    pub(super) fn of(of: &TypeVersion) -> Result<Self> {
+        Ok(Self { name: of.name.to_owned(), version: of.version, form: of.form()? })
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(super) fn from_parts(name: &str, version: u32, form: Form) -> Self {
+        Self { name: name.to_owned(), version, form }
+    }
+}
+
+/// The number of a schema, new if this type and version are.
+pub(super) fn schema_for(plan: &mut Plan<'_>, of: &Known) -> Result<u32> {
+    let Known { name, version, form } = of;
     let mut free = 1;
     for (key, row) in plan.scan(Table::Schemas, &[], &[], usize::MAX)? {
         let damaged =
@@ -94,14 +89,15 @@ pub(super) fn schema_of_form(
         let id: [u8; 4] =
             key.as_slice().try_into().map_err(|_| damaged("has no schema's number"))?;
         let schema = plan.parse::<SchemaRecord>(&key, &row)?;
-        if (schema.name.as_str(), schema.version) == (name, version) {
-            check_form(&format!("`{name}` version {version}"), &schema.form, &form)?;
+        if (&schema.name, &schema.version) == (name, version) {
+            check_form(&format!("`{name}` version {version}"), &schema.form, form)?;
             return Ok(u32::from_be_bytes(id));
         }
         let behind = u32::from_be_bytes(id).checked_add(1);
         free = free.max(behind.ok_or_else(|| damaged("has a number that no store reaches"))?);
     }
-    let (name, first_seen) = (name.to_owned(), plan.now());
+    let (name, version, form) = (name.clone(), *version, form.clone());
+    let first_seen = plan.now();
     plan.put(&schema_key(free), &SchemaRecord { name, version, first_seen, form })?;
     Ok(free)
 }

@@ -19,10 +19,7 @@ pub(super) fn repeated<R: Serialize + DeserializeOwned>(
 ) -> Result<Done<R>> {
     refuse_other_request(record, key, row)?;
     match &record.state {
-        KeyState::Done { outcome } => {
-            typed(outcome, || format!("the outcome in {}", row_name(Table::Keys, row)))
-                .map(Done::Duplicate)
-        }
+        KeyState::Done { outcome } => done(outcome, row),
         KeyState::Lost { quarantine } => Err(lost(row, *quarantine)),
         KeyState::InFlight | KeyState::InDoubt { .. } => Err(Error::damaged(format!(
             "{} is {}, which the key of a step never is. Nothing was written; close the store and run \
@@ -34,8 +31,8 @@ pub(super) fn repeated<R: Serialize + DeserializeOwned>(
 }
 
 /// Refuses a key that says it is so old that it may have been seen and forgotten.
-pub(super) fn refuse_beyond_horizon(plan: &Plan<'_>, key: &Key, row: &[u8]) -> Result<()> {
-    if key.is_beyond(plan.horizon()) {
+pub(super) fn refuse_beyond_horizon(horizon: Timestamp, key: &Key, row: &[u8]) -> Result<()> {
+    if key.is_beyond(horizon) {
         return Err(Error::new(
             ErrorKind::BeyondHorizon,
             format!(
@@ -48,9 +45,17 @@ pub(super) fn refuse_beyond_horizon(plan: &Plan<'_>, key: &Key, row: &[u8]) -> R
     Ok(())
 }
 
+fn done<R: Serialize + DeserializeOwned>(outcome: &Payload, row: &[u8]) -> Result<Done<R>> {
+    typed(outcome, || format!("the outcome in {}", row_name(Table::Keys, row))).map(Done::Duplicate)
+}
+
 fn refuse_other_request(record: &KeyRecord, key: &Key, row: &[u8]) -> Result<()> {
+    refuse_request(record.request, key, row)
+}
+
+fn refuse_request(then: Option<Request>, key: &Key, row: &[u8]) -> Result<()> {
     let name = row_name(Table::Keys, row);
-    match RequestMatch::of(record.request, key.request) {
+    match RequestMatch::of(then, key.request) {
         RequestMatch::Same | RequestMatch::Unknown => Ok(()),
         RequestMatch::Differs => Err(Error::new(
             ErrorKind::Conflict,
@@ -90,15 +95,37 @@ pub(super) fn lost(row: &[u8], quarantine: u64) -> Error {
     ))
 }
 
-/// Writes a settled key, and where it will be found when its time is over.
-pub(super) fn settle_key(
-    plan: &mut Plan<'_>,
-    row: &[u8],
-    key: &Key,
+/// The key of a step that was made, and has not joined yet.
+pub(super) struct Settled {
+    row: Vec<u8>,
+    request: Option<Request>,
+    ttl_ms: Option<u64>,
+    issued: Option<Timestamp>,
     outcome: Payload,
-) -> Result<()> {
-    let ttl_ms = key.ttl.map(|ttl| u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX));
-    put_settled(plan, row, outcome, key.request, (ttl_ms, key.issued))
+}
+
+impl Settled {
+    pub(super) fn of(row: Vec<u8>, key: &Key, outcome: Payload) -> Self {
+        let ttl_ms = key.ttl.map(|ttl| u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX));
+        Self { row, request: key.request, ttl_ms, issued: key.issued, outcome }
+    }
+
+    pub(super) fn row(&self) -> &[u8] {
+        &self.row
+    }
+
+    /// The answer to a later step of the same call with this key.
+    pub(super) fn repeated<R: Serialize + DeserializeOwned>(&self, key: &Key) -> Result<Done<R>> {
+        refuse_request(self.request, key, &self.row)?;
+        done(&self.outcome, &self.row)
+    }
+
+    /// Writes the key, and where it will be found when its time is over. Its life counts from now, not
+    /// from when the closure was called.
+    pub(super) fn write(self, plan: &mut Plan<'_>) -> Result<()> {
+        let Self { row, request, ttl_ms, issued, outcome } = self;
+        put_settled(plan, &row, outcome, request, (ttl_ms, issued))
+    }
 }
 
 pub(super) fn put_settled(

@@ -52,33 +52,43 @@ pub(super) fn whole<'s>(large: Option<&Chunked>, row: &'s Payload) -> Cow<'s, Pa
     }
 }
 
-/// Plans that a state takes the place of the one `before` it, of the same run.
+/// A state as it is to be kept, after the one `before` it, of the same run. Nothing is planned yet.
+pub(super) fn ready(before: Option<&Arc<Chunked>>, state: Payload) -> Stored {
+    if state.bytes().len() <= INLINE_BYTES_MAX {
+        return Stored { row: state, large: None };
+    }
+    ready_cut(Chunked::of(state.codec(), state.bytes(), before.cloned()))
+}
+
+/// [`ready`], of a state that was cut.
+pub(super) fn ready_cut(state: Chunked) -> Stored {
+    if state.len() <= INLINE_BYTES_MAX {
+        return Stored { row: Payload::from_parts(state.codec(), state.whole()), large: None };
+    }
+    let list = ChunkList { codec: state.codec(), chunks: state.chunks().to_vec() };
+    let row = Payload::from_parts(CODEC_CHUNKS, list.to_bytes());
+    Stored { row, large: Some(Arc::new(state)) }
+}
+
+/// Plans that a state takes the place of the one `before` it, of the same run: the chunks of the one
+/// go, and those of the other come.
+pub(super) fn replace(
+    plan: &mut Plan<'_>,
+    before: Option<&Arc<Chunked>>,
+    stored: &Stored,
+) -> Result<()> {
+    exchange(plan, before.map_or(&[], |before| before.chunks()), stored.large.as_deref())
+}
+
+/// [`ready`] and [`replace`] in one.
 pub(super) fn write(
     plan: &mut Plan<'_>,
     before: Option<&Arc<Chunked>>,
     state: Payload,
 ) -> Result<Stored> {
-    if state.bytes().len() <= INLINE_BYTES_MAX {
-        exchange(plan, before.map_or(&[], |before| before.chunks()), None)?;
-        return Ok(Stored { row: state, large: None });
-    }
-    let state = Chunked::of(state.codec(), state.bytes(), before.cloned());
-    write_cut(plan, before, state)
-}
-
-/// [`write`], of a state that was cut.
-pub(super) fn write_cut(
-    plan: &mut Plan<'_>,
-    before: Option<&Arc<Chunked>>,
-    state: Chunked,
-) -> Result<Stored> {
-    if state.len() <= INLINE_BYTES_MAX {
-        return write(plan, before, Payload::from_parts(state.codec(), state.whole()));
-    }
-    exchange(plan, before.map_or(&[], |before| before.chunks()), Some(&state))?;
-    let list = ChunkList { codec: state.codec(), chunks: state.chunks().to_vec() };
-    let row = Payload::from_parts(CODEC_CHUNKS, list.to_bytes());
-    Ok(Stored { row, large: Some(Arc::new(state)) })
+    let stored = ready(before, state);
+    replace(plan, before, &stored)?;
+    Ok(stored)
 }
 
 /// The state behind what stands in a run's row.

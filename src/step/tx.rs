@@ -1,5 +1,5 @@
 //! What a step's closure is handed. It gathers what the step wants; nothing of it is planned before
-//! the closure has returned.
+//! the closure has returned, and no lock is held while it runs.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -14,18 +14,18 @@ use crate::id::{Fingerprint, IntentId, RunName, Topic};
 use crate::ledger::{IntentRecord, RowRecord, Stage, intent_key, row_key};
 use crate::record::{DecodeError, EncodeError, Payload};
 use crate::seq::Epoch;
-use crate::store::{Plan, Read, Table, row_name};
+use crate::store::{Limits, Plan, Read, Table, View, row_name};
 
 /// A step in the making: the state to change, and what else is to become durable with it.
 pub struct Tx<'a, S> {
     /// The run's state. What it is when the closure returns `Ok` is what will be durable.
     pub state: S,
-    plan: &'a Plan<'a>,
+    view: &'a View<'a>,
     run: &'a RunName,
     wants: Wants,
 }
 
-/// What a closure asked for beside the new state.
+/// What the closures of a call asked for beside the new state.
 #[derive(Default)]
 pub(super) struct Wants {
     intents: Vec<(IntentId, IntentRecord)>,
@@ -45,17 +45,18 @@ impl<S> Tx<'_, S> {
         topic: &str,
         payload: &P,
     ) -> Result<IntentId> {
-        let payload = store_value(self.plan, payload)?;
-        let number = self.plan.next_id() + self.wants.intents.len() as u64;
-        let id = IntentId::new(Topic::new(topic)?, number);
-        let now = self.plan.now();
+        let payload = store_value(self.view, payload)?;
+        let topic = Topic::new(topic)?;
+        // Reserved under the run's name: a checkpoint that is saved meanwhile comes before it.
+        let id = IntentId::new(topic, self.view.take_id_of(self.run.as_str().as_bytes())?);
+        let now = self.view.now();
         let record = IntentRecord {
             stage: Stage::Prepared,
             fingerprint: Fingerprint::of_bytes(payload.bytes()),
             payload: Some(payload),
-            external_id: self.plan.external_id(&id),
+            external_id: self.view.external_id(&id),
             run: Some(self.run.clone()),
-            epoch: self.plan.epoch(),
+            epoch: self.view.epoch(),
             created: now,
             changed: now,
             attempts: 0,
@@ -87,8 +88,8 @@ impl<S> Tx<'_, S> {
         key: impl AsRef<[u8]>,
         value: &T,
     ) -> Result<()> {
-        check_key(self.plan, key.as_ref())?;
-        let value = store_value(self.plan, value)?;
+        check_key(self.view.limits(), key.as_ref())?;
+        let value = store_value(self.view, value)?;
         self.wants.rows.insert(row_key(self.run, key.as_ref()), Some(RowRecord::Value(value)));
         Ok(())
     }
@@ -98,7 +99,7 @@ impl<S> Tx<'_, S> {
     /// # Errors
     /// `LimitExceeded` for a key that is too large.
     pub fn remove(&mut self, key: impl AsRef<[u8]>) -> Result<()> {
-        check_key(self.plan, key.as_ref())?;
+        check_key(self.view.limits(), key.as_ref())?;
         self.wants.rows.insert(row_key(self.run, key.as_ref()), None);
         Ok(())
     }
@@ -112,7 +113,7 @@ impl<S> Tx<'_, S> {
         let key = row_key(self.run, key.as_ref());
         let row = match self.wants.rows.get(&key) {
             Some(row) => row.clone(),
-            None => self.plan.record::<RowRecord>(&key)?,
+            None => self.view.record::<RowRecord>(&key)?,
         };
         row.map(|row| row_value(&row, &key)).transpose()
     }
@@ -120,13 +121,13 @@ impl<S> Tx<'_, S> {
     /// The time of this step, by the store's clock.
     #[must_use]
     pub fn now(&self) -> Timestamp {
-        self.plan.now()
+        self.view.now()
     }
 
     /// Which opening of the store this is.
     #[must_use]
     pub fn epoch(&self) -> Epoch {
-        self.plan.epoch()
+        self.view.epoch()
     }
 
     pub(super) fn into_parts(self) -> (S, Wants) {
@@ -135,15 +136,20 @@ impl<S> Tx<'_, S> {
 }
 
 impl<'a, S> Tx<'a, S> {
-    pub(super) fn new(plan: &'a Plan<'a>, run: &'a RunName, state: S) -> Self {
-        Self { state, plan, run, wants: Wants::default() }
+    /// A step after those of the same call that wanted `wants`.
+    pub(super) fn new(view: &'a View<'a>, run: &'a RunName, state: S, wants: Wants) -> Self {
+        Self { state, view, run, wants }
     }
 }
 
 impl Wants {
+    /// How many rows it takes.
+    pub(super) fn rows(&self) -> usize {
+        self.intents.len() + self.rows.len()
+    }
+
     pub(super) fn write(self, plan: &mut Plan<'_>) -> Result<()> {
         for (id, record) in self.intents {
-            plan.take_id();
             plan.put(&intent_key(&id, false), &record)?;
         }
         for (key, row) in self.rows {
@@ -163,16 +169,16 @@ impl<S> fmt::Debug for Tx<'_, S> {
     }
 }
 
-/// A user's value as it is stored.
+/// A user's value as it is stored. Calls code of the user's.
 ///
 /// # Errors
 /// `Invalid` for one that cannot be, `LimitExceeded` for one that is too large.
 pub(super) fn store_value<T: Serialize + DeserializeOwned>(
-    plan: &Plan<'_>,
+    rows: &impl Read,
     value: &T,
 ) -> Result<Payload> {
     let payload = Payload::of(value).map_err(|error| unstorable(&error))?;
-    plan.check_value(payload.bytes().len())?;
+    rows.check_value(payload.bytes().len())?;
     Ok(payload)
 }
 
@@ -222,8 +228,8 @@ pub(super) fn row_value<T: Serialize + DeserializeOwned>(row: &RowRecord, key: &
     }
 }
 
-pub(super) fn check_key(plan: &Plan<'_>, key: &[u8]) -> Result<()> {
-    let limit = plan.limits().key_bytes;
+pub(super) fn check_key(limits: Limits, key: &[u8]) -> Result<()> {
+    let limit = limits.key_bytes;
     if key.is_empty() {
         return Err(Error::invalid("an empty key names nothing"));
     }

@@ -9,7 +9,7 @@ use super::tx::{too_new, unstorable};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ledger::Versioned;
 use crate::record::{Chunked, Payload, Proof, Proven};
-use crate::store::Plan;
+use crate::store::Read;
 
 /// A stored value of this type, if it is what the type says it must be.
 pub(super) fn read_valid<S: Versioned + DeserializeOwned>(stored: &Payload) -> Result<S> {
@@ -33,19 +33,19 @@ pub(super) fn read_valid<S: Versioned + DeserializeOwned>(stored: &Payload) -> R
 }
 
 /// A state in bytes, and another one that was read from them, if it is what its type says it must be.
-pub(super) fn write_valid<S>(plan: &Plan<'_>, state: &S) -> Result<Proven<Payload, S>>
+pub(super) fn write_valid<S>(rows: &impl Read, state: &S) -> Result<Proven<Payload, S>>
 where
     S: Versioned + Serialize + DeserializeOwned,
 {
     check_valid(state)?;
     let proven = Payload::in_codec(S::CODEC, state, 0).map_err(|error| unstorable(&error))?;
-    plan.check_value(proven.bytes.bytes().len())?;
+    rows.check_value(proven.bytes.bytes().len())?;
     Ok(proven)
 }
 
 /// [`write_valid`], of a state that was large `before`.
 pub(super) fn cut_valid<S>(
-    plan: &Plan<'_>,
+    rows: &impl Read,
     state: &S,
     before: &Arc<Chunked>,
     proof: Proof,
@@ -56,7 +56,7 @@ where
     check_valid(state)?;
     let chunked =
         Payload::cut(S::CODEC, state, before, proof).map_err(|error| unstorable(&error))?;
-    plan.check_value(chunked.len())?;
+    rows.check_value(chunked.len())?;
     Ok(chunked)
 }
 

@@ -6,18 +6,23 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::thread;
 use std::time::Duration;
 
+use super::awaited::{Awaited, GroupTicket, Joins, State};
 use super::backend::Medium;
 use super::engine::Engine;
 use super::fate::{Fate, closed};
 use super::head::{ClockMark, Reading};
 use super::held::{Held, HoldKind};
-use super::line::{Line, Room, Ticket};
+use super::layers::{Depth, Layers};
+use super::line::{Line, Room};
 use super::lock::LockFile;
+use super::marks::{Marks, forget_max};
+use super::numbers::{Numbers, Reserved};
 use super::options::{Limits, Options};
+use super::overlay::{Group, Overlay};
 use super::owner::Home;
-use super::plan::{Depth, Frame, Overlay, Plan};
+use super::plan::{Frame, Plan};
 use super::retention::Retention;
-use super::snapshot::{Read, Snapshot};
+use super::snapshot::{Read, Row, Snapshot};
 use super::tables::Table;
 use crate::clock::{Clock, Timestamp};
 use crate::error::{Error, Result};
@@ -28,6 +33,7 @@ use crate::seq::{CommitSeq, Epoch, Incarnation};
 pub(super) struct Committer {
     line: Line<Group, Fate>,
     marks: Mutex<Marks>,
+    reserved: Mutex<Reserved>,
     /// Memory for the rows of the next plan.
     scratch: Mutex<Overlay>,
     engine: Mutex<Option<Engine>>,
@@ -45,68 +51,6 @@ pub(super) struct Committer {
     pub(super) epoch: Epoch,
     pub(super) retention: Retention,
     limits: Limits,
-}
-
-/// What the next plan starts from, beside the rows. Changed under the line's lock alone; a group
-/// carries the marks as its last plan left them.
-#[derive(Clone, Copy)]
-struct Marks {
-    next_id: u64,
-    incarnation: Incarnation,
-    horizon: Timestamp,
-    /// Nothing expires before this moment; 0 if that has to be looked up. In memory only.
-    first_due: Timestamp,
-    clock: ClockMark,
-    /// The process's own clock when the wall clock was last believed.
-    witness: Duration,
-}
-
-/// Plans that become one transaction.
-struct Group {
-    seq: CommitSeq,
-    rows: Overlay,
-}
-
-impl super::line::Group for Group {
-    fn following(&self) -> Self {
-        Self { seq: self.seq.next(), rows: Overlay::as_large_as(&self.rows) }
-    }
-
-    fn bytes(&self) -> usize {
-        self.rows.bytes()
-    }
-
-    fn size(&self) -> usize {
-        self.rows.puts()
-    }
-}
-
-/// The ticket of a group.
-pub(super) type GroupTicket = Arc<Ticket<Fate>>;
-
-thread_local! {
-    /// Whether this thread is inside a plan: a second one would wait for itself for ever.
-    static PLANNING: Cell<bool> = const { Cell::new(false) };
-}
-
-struct Planning;
-
-impl Planning {
-    fn enter() -> Result<Self> {
-        if PLANNING.replace(true) {
-            return Err(Error::invalid(
-                "a store was called from inside a step's closure: use what the closure is handed, \
-                 or make the call after the step",
-            ));
-        }
-        Ok(Self)
-    }
-}
-
-impl Drop for Planning {
-    fn drop(&mut self) {
-        PLANNING.set(false);
-    }
 }
 
 impl Committer {
@@ -134,6 +78,7 @@ impl Committer {
         Ok(Arc::new(Self {
             line: Line::new(first, room),
             marks: Mutex::new(marks),
+            reserved: Mutex::default(),
             scratch: Mutex::default(),
             engine: Mutex::new(Some(engine)),
             durable: RwLock::new(durable),
@@ -149,78 +94,42 @@ impl Committer {
         }))
     }
 
-    /// Plans, joins the open group, and returns when that group is durable.
+    /// Plans, joins the open group, and returns when that group is durable. `work` runs under the
+    /// line's lock: no code of the user's may be called in it.
     pub(super) fn commit<T>(&self, work: impl FnOnce(&mut Plan<'_>) -> Result<T>) -> Result<T> {
-        let (value, ticket) = self.plan(work, |_| {})?;
-        if let Some(ticket) = ticket {
-            self.wait(&ticket)?;
-        }
+        let (value, awaited) = self.join(Joins::AndWaits, &mut None, work)?;
+        awaited.map_or(Ok(()), |awaited| self.wait(&awaited.ticket))?;
         Ok(value)
     }
 
-    /// Plans and joins the open group; the helper commits it if nobody else does. The ticket says
-    /// when what was planned, or what was read and is about to be answered, is durable.
-    pub(super) fn submit<T>(
-        self: &Arc<Self>,
-        work: impl FnOnce(&mut Plan<'_>) -> Result<T>,
-    ) -> Result<(T, Option<GroupTicket>)> {
-        self.home.check()?;
-        self.start_helper()?;
-        self.plan(work, super::line::State::see_to_open)
-    }
-
-    fn plan<T>(
+    /// Plans and joins the open group. What is awaited says when what was planned, or what was read
+    /// and is about to be answered, is durable. `numbers` are those that were taken for this plan; if
+    /// it joins, they are used. `work` runs under the line's lock, as in [`commit`](Self::commit).
+    pub(super) fn join<T>(
         &self,
+        joins: Joins,
+        numbers: &mut Option<Numbers>,
         work: impl FnOnce(&mut Plan<'_>) -> Result<T>,
-        joined: impl FnOnce(&super::line::State<Group, Fate>),
-    ) -> Result<(T, Option<GroupTicket>)> {
+    ) -> Result<(T, Option<Awaited>)> {
         self.home.check()?;
-        let _planning = Planning::enter()?;
-        let mut state =
-            self.line.enter(&|group| self.commit_group(group)).map_err(|fate| fate.error())?;
-        // A copy: the closure may take its time, and a leader reads the marks meanwhile. Only plans
-        // change them, one at a time under the line's lock.
+        let (mut state, clocks) = self
+            .line
+            .enter(&|group| self.commit_group(group), || self.clocks())
+            .map_err(|fate| fate.error())?;
+        // A copy: a leader reads the marks meanwhile. Only plans change them, under the line's lock.
         let mut marks = self.marks();
-        let now = marks.read_clock(&*self.clock);
+        let frame = self.frame(&state, &mut marks, clocks);
         let durable = self.durable();
-        let mut plan = Plan {
-            open: &state.open.rows,
-            in_flight: state.in_flight.as_ref().map(|group| &group.rows),
-            durable: &durable,
-            held: &self.held,
-            frame: Frame {
-                store: self.store,
-                epoch: self.epoch,
-                seq: state.open.seq,
-                now,
-                believed: marks.clock.high_water,
-                lived: marks.lived(&*self.clock),
-                horizon: marks.horizon,
-                limits: self.limits,
-                forget_max: forget_max(state.members, state.size_before),
-            },
-            writes: std::mem::take(&mut self.scratch()),
-            next_id: marks.next_id,
-            incarnation: marks.incarnation,
-            new_horizon: marks.horizon,
-            first_due: marks.first_due,
-            newest_read: Cell::new(Depth::Durable),
-            aside: 0,
-        };
+        let mut reserved = self.reserved();
+        let mut plan = self.plan(Layers::of(&state, &durable), &reserved, frame, &marks);
         let value = work(&mut plan)?;
-        // The closure may have forked, and this may be the child.
-        self.home.check()?;
         let Plan { mut writes, next_id, incarnation, new_horizon, first_due, newest_read, .. } =
             plan;
-        let ticket = if writes.is_empty() {
+        let awaited = if writes.is_empty() {
             if first_due != marks.first_due {
                 self.lock_marks().first_due = first_due;
             }
-            match newest_read.get() {
-                Depth::Durable => None,
-                Depth::InFlight => state.ticket_in_flight(),
-                Depth::Open => Some(state.ticket()),
-            }
+            Awaited::of(&state, newest_read.get())
         } else {
             marks.next_id = next_id;
             marks.incarnation = incarnation;
@@ -229,26 +138,157 @@ impl Committer {
             *self.lock_marks() = marks;
             state.open.rows.merge(&mut writes);
             writes.clear();
+            // Under the same lock: who sees the rows sees that the numbers are no longer to come.
+            if let Some(numbers) = numbers.take() {
+                reserved.end(&numbers);
+            }
             let ticket = state.joined();
-            joined(&state);
-            Some(ticket)
+            if joins == Joins::AndLeaves {
+                state.see_to_open();
+            }
+            Some(Awaited { seq: state.open.seq, ticket })
         };
         *self.scratch() = writes;
-        Ok((value, ticket))
+        Ok((value, awaited))
+    }
+
+    fn plan<'p>(
+        &'p self,
+        under: Layers<'p>,
+        reserved: &'p Reserved,
+        frame: Frame,
+        marks: &Marks,
+    ) -> Plan<'p> {
+        Plan {
+            under,
+            held: &self.held,
+            frame,
+            writes: std::mem::take(&mut self.scratch()),
+            next_id: marks.next_id,
+            reserved,
+            incarnation: marks.incarnation,
+            new_horizon: marks.horizon,
+            first_due: marks.first_due,
+            newest_read: Cell::new(Depth::Durable),
+            aside: 0,
+        }
+    }
+
+    /// What a plan would come to that joined now; nothing of it is kept. `work` runs under the line's
+    /// lock, as in [`commit`](Self::commit).
+    pub(super) fn try_out<T>(&self, work: impl FnOnce(&mut Plan<'_>) -> Result<T>) -> Result<T> {
+        let clocks = self.clocks();
+        let state = self.look_open()?;
+        let mut marks = self.marks();
+        let frame = self.frame(&state, &mut marks, clocks);
+        let durable = self.durable();
+        let reserved = self.reserved();
+        work(&mut self.plan(Layers::of(&state, &durable), &reserved, frame, &marks))
+    }
+
+    /// What a call sees of the store before it joins. No lock is held when it returns.
+    pub(super) fn look(&self) -> Result<(Frame, Incarnation)> {
+        let clocks = self.clocks();
+        let state = self.look_open()?;
+        let mut marks = self.marks();
+        let mut frame = self.frame(&state, &mut marks, clocks);
+        if marks.first_due > frame.believed {
+            frame.forget_max = 0;
+        }
+        Ok((frame, marks.incarnation))
+    }
+
+    /// A row as it is now, also if it is not durable yet, and what has to be awaited then.
+    pub(super) fn row(
+        &self,
+        table: Table,
+        key: &[u8],
+    ) -> Result<(Option<Vec<u8>>, Option<Awaited>)> {
+        let state = self.look_open()?;
+        let durable = self.durable();
+        if let Some((value, depth)) = Layers::of(&state, &durable).find(table, key) {
+            return Ok((value.map(<[u8]>::to_vec), Awaited::of(&state, depth)));
+        }
+        drop(state);
+        // The groups above had nothing of it, and were looked at before this snapshot could go.
+        Ok((durable.get(table, key)?, None))
+    }
+
+    /// Rows as they are now; see [`row`](Self::row).
+    pub(super) fn rows(
+        &self,
+        scan: impl FnOnce(Layers<'_>) -> Result<(Vec<Row>, Depth)>,
+    ) -> Result<(Vec<Row>, Option<Awaited>)> {
+        let state = self.look_open()?;
+        let (rows, depth) = scan(Layers::of(&state, &self.durable()))?;
+        Ok((rows, Awaited::of(&state, depth)))
+    }
+
+    /// Takes the next number for something of a name, before it joins: whatever of that name joins
+    /// before it has a lower one, see [`Plan::take_id_of`].
+    pub(super) fn reserve(&self, name: &[u8], numbers: &mut Option<Numbers>) -> Result<u64> {
+        let _line = self.look_open()?;
+        Ok(self.reserved().take(&mut self.lock_marks().next_id, name, numbers))
+    }
+
+    /// Gives numbers back that were taken and not used.
+    pub(super) fn give_back(&self, numbers: &Numbers) {
+        // In a forked child the line may be locked for ever, and nothing is taken from it.
+        if self.home.check().is_ok() {
+            let _line = self.line.look();
+            self.reserved().end(numbers);
+            numbers.give_back(&mut self.lock_marks().next_id);
+        }
+    }
+
+    /// The line as it is now, unless no plan can join it any more.
+    fn look_open(&self) -> Result<MutexGuard<'_, State>> {
+        self.home.check()?;
+        let state = self.line.look();
+        match state.refusal() {
+            Some(fate) => Err(fate.error()),
+            None => Ok(state),
+        }
+    }
+
+    fn reserved(&self) -> MutexGuard<'_, Reserved> {
+        self.reserved.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Both clocks. They may be the user's, so no lock is held.
+    fn clocks(&self) -> (Reading, Duration) {
+        (Reading::of(&*self.clock, None), self.clock.elapsed())
+    }
+
+    fn frame(
+        &self,
+        state: &State,
+        marks: &mut Marks,
+        (reading, elapsed): (Reading, Duration),
+    ) -> Frame {
+        marks.read_clock(&reading, elapsed);
+        Frame {
+            store: self.store,
+            epoch: self.epoch,
+            seq: state.open.seq,
+            now: reading.now,
+            believed: marks.clock.high_water,
+            lived: marks.lived(elapsed),
+            horizon: marks.horizon,
+            limits: self.limits,
+            forget_max: forget_max(state.members, state.size_before),
+        }
     }
 
     /// Returns when the ticket's group is durable, or has failed.
     pub(super) fn wait(&self, ticket: &GroupTicket) -> Result<()> {
         self.home.check()?;
-        // Inside a plan the line is locked by this very thread.
-        drop(Planning::enter()?);
         self.line.wait(ticket, &|group| self.commit_group(group)).map_err(|fate| fate.error())
     }
 
     /// Waits until all that was planned so far is durable.
     pub(super) fn flush(&self) -> Result<()> {
         self.home.check()?;
-        drop(Planning::enter()?);
         let state = self.line.look();
         if let Some(fate) = state.fate() {
             return Err(fate.error());
@@ -300,7 +340,6 @@ impl Committer {
     /// The durable state, unless the store takes no more calls.
     pub(super) fn read(&self) -> Result<Arc<Snapshot>> {
         self.home.check()?;
-        let _planning = Planning::enter()?;
         match self.line.look().fate() {
             Some(fate) => Err(fate.error()),
             None => Ok(self.durable()),
@@ -316,7 +355,6 @@ impl Committer {
         key: &[u8],
     ) -> Result<Option<Vec<u8>>> {
         self.home.check()?;
-        let _planning = Planning::enter()?;
         let state = self.line.look();
         let groups = [Some(&state.open), state.in_flight.as_deref()];
         let is_on_its_way = groups.into_iter().flatten().any(|group| group.rows.has(table, key));
@@ -329,24 +367,22 @@ impl Committer {
     /// Confirms the wall clock: what it says now is believed.
     pub(super) fn trust_clock(&self) -> Result<()> {
         self.home.check()?;
-        let _planning = Planning::enter()?;
+        let (reading, elapsed) = self.clocks();
         let _no_plan = self.line.look();
         let mut marks = self.lock_marks();
-        marks.clock = ClockMark::believed(&Reading::of(&*self.clock, None));
-        marks.witness = self.clock.elapsed();
+        marks.clock = ClockMark::believed(&reading);
+        marks.witness = elapsed;
         Ok(())
     }
 
     pub(super) fn clock_suspect(&self) -> Result<Option<Timestamp>> {
         self.home.check()?;
-        let _planning = Planning::enter()?;
         Ok(self.marks().clock.suspect.map(|suspect| suspect.at))
     }
 
     /// Runs `work` on the engine while no commit is under way.
     pub(super) fn quiesced<T>(&self, work: impl FnOnce(&mut Engine) -> Result<T>) -> Result<T> {
         self.home.check()?;
-        let _planning = Planning::enter()?;
         self.with_engine(work)
     }
 
@@ -361,15 +397,14 @@ impl Committer {
     }
 
     /// Waits for what is under way, marks the store as closed in order, and lets go of the file.
-    /// A second call does nothing, and repeats what the first one failed with.
+    /// A second call does nothing, and repeats what the first one failed with. Calls that have not
+    /// joined yet are refused when they would.
     pub(super) fn close(&self) -> Result<()> {
         self.home.check()?;
-        drop(Planning::enter()?);
         self.finish()
     }
 
-    /// [`close`](Committer::close) by the last handle, which no plan of this store can be: a run
-    /// that plans holds one. It may be dropped inside a plan of another store.
+    /// [`close`](Committer::close) by the last handle.
     pub(super) fn finish(&self) -> Result<()> {
         self.home.disown();
         // Two that close at once: the second waits for the first.
@@ -396,7 +431,8 @@ impl Committer {
     }
 
     /// Starts the thread that commits what nobody waits for, once.
-    fn start_helper(self: &Arc<Self>) -> Result<()> {
+    pub(super) fn start_helper(self: &Arc<Self>) -> Result<()> {
+        self.home.check()?;
         let mut started = self.helper.lock().unwrap_or_else(PoisonError::into_inner);
         if !*started {
             // The thread ends with the line, which ends before the last handle goes.
@@ -408,31 +444,5 @@ impl Committer {
             *started = true;
         }
         Ok(())
-    }
-}
-
-/// How many expired rows a plan may forget: the first one of a group, in proportion to what groups
-/// bring in, so that a lone step after a long pause does not pay for all of it.
-fn forget_max(members: usize, rows_before: usize) -> usize {
-    if members == 0 { 64 + 2 * rows_before } else { 0 }
-}
-
-impl Marks {
-    fn read_clock(&mut self, clock: &dyn Clock) -> Timestamp {
-        let (reading, elapsed) = (Reading::of(clock, None), clock.elapsed());
-        let witness_ms = elapsed.saturating_sub(self.witness).as_millis();
-        let before = self.clock.high_water;
-        let witness_ms = u64::try_from(witness_ms).unwrap_or(u64::MAX);
-        self.clock = self.clock.at_commit(&reading, witness_ms);
-        if self.clock.high_water != before {
-            self.witness = elapsed;
-        }
-        reading.now
-    }
-
-    /// What it must be by now if the process's own clock is right: deadlines count from it, for a key
-    /// that is kept too long costs only room. What expires does not go by it, see `ARCHITECTURE.md`.
-    fn lived(&self, clock: &dyn Clock) -> Timestamp {
-        self.clock.high_water.after(clock.elapsed().saturating_sub(self.witness))
     }
 }

@@ -16,6 +16,7 @@ use super::plan::Plan;
 use super::retention::Retention;
 use super::snapshot::{Read, Snapshot};
 use super::tables::Table;
+use super::view::{Joined, View};
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
 use crate::id::StoreId;
@@ -130,7 +131,7 @@ impl Store {
     /// a repair.
     ///
     /// # Errors
-    /// `Invalid` when the store was closed, or from inside a step's closure.
+    /// `Invalid` when the store was closed.
     pub fn incarnation(&self) -> Result<Incarnation> {
         self.inner.committer.quiesced(|engine| Ok(engine.head.incarnation))
     }
@@ -188,7 +189,7 @@ impl Store {
     /// witness contradicts is believed at once.
     ///
     /// # Errors
-    /// `Invalid` from inside a step's closure.
+    /// `Forked` in a forked child.
     pub fn clock_suspect(&self) -> Result<Option<Timestamp>> {
         self.inner.committer.clock_suspect()
     }
@@ -197,7 +198,7 @@ impl Store {
     /// durable with the next commit.
     ///
     /// # Errors
-    /// `Invalid` from inside a step's closure.
+    /// `Forked` in a forked child.
     pub fn trust_clock(&self) -> Result<()> {
         self.inner.committer.trust_clock()
     }
@@ -220,18 +221,31 @@ impl Store {
     }
 
     /// Plans and commits: when it returns `Ok`, what the plan wrote is durable, and so is whatever
-    /// it read of other plans' work.
+    /// it read of other plans' work. `work` runs under the lock of all plans: no code of the user's
+    /// may be called in it. See [`view`](Store::view) for what does that.
     pub(crate) fn commit<T>(&self, work: impl FnOnce(&mut Plan<'_>) -> Result<T>) -> Result<T> {
         self.inner.committer.commit(work)
     }
 
-    /// Plans, and leaves the commit to whoever comes to it.
-    pub(crate) fn submit<T>(
-        &self,
-        work: impl FnOnce(&mut Plan<'_>) -> Result<T>,
-    ) -> Result<Pending<T>> {
-        let (value, ticket) = self.inner.committer.submit(work)?;
-        Ok(Pending::new(value, ticket, self.inner.committer.clone()))
+    /// Begins a call that runs code of the user's, and then joins and [`wait`](Store::wait)s.
+    pub(crate) fn view(&self) -> Result<View<'_>> {
+        View::to_commit(&self.inner.committer)
+    }
+
+    /// Begins a call that runs code of the user's, and leaves its commit to whoever comes to it: it
+    /// ends with [`pending`](Store::pending).
+    pub(crate) fn view_to_submit(&self) -> Result<View<'_>> {
+        View::to_submit(&self.inner.committer)
+    }
+
+    /// Returns when what has joined is durable.
+    pub(crate) fn wait(&self, Joined(ticket): Joined) -> Result<()> {
+        ticket.map_or(Ok(()), |ticket| self.inner.committer.wait(&ticket))
+    }
+
+    /// What was joined, for whoever waits for it.
+    pub(crate) fn pending<T>(&self, value: T, Joined(ticket): Joined) -> Pending<T> {
+        Pending::new(value, ticket, self.inner.committer.clone())
     }
 
     /// How many checkpoints of a run are kept, unless it was told otherwise.

@@ -2,6 +2,9 @@
 //! all, while the next one fills. Concurrency alone: what a group is, and how it is committed, is the
 //! caller's. So this file can be run by a model checker with other primitives (`line/model.rs`).
 //!
+//! A call that runs code of the user's does so before it joins, and holds no lock meanwhile: it looks
+//! at the groups (`look`), runs that code, and joins (`enter`).
+//!
 //! Invariants:
 //! - At most one thread leads at a time.
 //! - The group in flight stays visible to plans until its commit has returned.
@@ -11,6 +14,7 @@
 //!   the line: the group in flight gets the failure, the open one and all later plans the poison.
 
 use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::sync::{
     Arc, AtomicBool, Condvar, Mutex, MutexGuard, Ordering, Thread, Waker, current, park, yield_now,
@@ -103,11 +107,16 @@ impl<F: Clone> Ticket<F> {
 
     /// The outcome; or the waker is kept, and woken when there is one.
     pub(super) fn outcome_or_wake(&self, waker: &Waker) -> Option<Result<(), F>> {
+        // Wakers are the user's code: cloned and dropped while nothing is locked.
+        let waker = waker.clone();
         let mut state = self.lock();
-        if state.outcome.is_none() && !state.wakers.iter().any(|kept| kept.will_wake(waker)) {
-            state.wakers.push(waker.clone());
+        if state.outcome.is_none() && !state.wakers.iter().any(|kept| kept.will_wake(&waker)) {
+            state.wakers.push(waker);
+            return None;
         }
-        state.outcome.clone()
+        let outcome = state.outcome.clone();
+        drop(state);
+        outcome
     }
 
     /// Notes this thread down to be woken; false if there is nothing to wait for any more.
@@ -128,7 +137,10 @@ impl<F: Clone> Ticket<F> {
         };
         // Each by itself: one condition for all would wake them into one another's way.
         threads.iter().for_each(Thread::unpark);
-        wakers.into_iter().for_each(Waker::wake);
+        for waker in wakers {
+            // The waker of one caller must not keep the answer from the others.
+            drop(catch_unwind(AssertUnwindSafe(|| waker.wake())));
+        }
     }
 
     /// Wakes one of the threads that wait, to lead; false if there is none.
@@ -167,24 +179,27 @@ impl<G: Group, F: Fate> Line<G, F> {
         self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    /// Locks the line for a plan, once there is room in the open group.
+    /// Locks the line for a plan, once there is room in the open group. `arrive` is called before the
+    /// lock is taken, each time that it is: for what belongs to the plan and is not ours to call.
     ///
     /// # Errors
     /// The fate of a line that has ended.
-    pub(super) fn enter(
+    pub(super) fn enter<A>(
         &self,
         commit: &impl Fn(&G) -> Result<(), F>,
-    ) -> Result<MutexGuard<'_, State<G, F>>, F> {
-        let mut state = self.look();
+        arrive: impl Fn() -> A,
+    ) -> Result<(MutexGuard<'_, State<G, F>>, A), F> {
         loop {
-            if let Some(fate) = state.fate.as_ref().or(state.closing.as_ref()) {
+            let arrived = arrive();
+            let mut state = self.look();
+            if let Some(fate) = state.refusal() {
                 return Err(fate.clone());
             }
             if state.members == 0
                 || (state.members < self.room.members_max
                     && state.open.bytes() < self.room.bytes_max)
             {
-                return Ok(state);
+                return Ok((state, arrived));
             }
             if state.leading {
                 state.crowded += 1;
@@ -192,7 +207,6 @@ impl<G: Group, F: Fate> Line<G, F> {
                 state.crowded -= 1;
             } else {
                 self.lead(state, commit);
-                state = self.look();
             }
         }
     }
@@ -334,7 +348,9 @@ impl<G: Group, F: Fate> Line<G, F> {
             if let Helper::Some(helper) = &state.helper {
                 helper.unpark();
             }
-            state.ticket().complete(Err(fate.poison()));
+            let ticket = state.ticket();
+            drop(state);
+            ticket.complete(Err(fate.poison()));
         }
     }
 
@@ -388,6 +404,11 @@ impl<G: Group, F: Fate> State<G, F> {
 
     pub(super) fn fate(&self) -> Option<&F> {
         self.fate.as_ref()
+    }
+
+    /// Why no plan may begin or join any more, if none may.
+    pub(super) fn refusal(&self) -> Option<&F> {
+        self.fate.as_ref().or(self.closing.as_ref())
     }
 
     /// Whether one who waits for this ticket has to commit its group.

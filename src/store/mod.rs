@@ -3,6 +3,7 @@
 //! What leaves this room: the [`Store`] handle and its [`Options`], the [`Disk`] trait, and for the
 //! floors above the tables, the [`Plan`] a step is made of, and [`Read`] on durable rows.
 
+mod awaited;
 mod backend;
 mod careful;
 mod disk;
@@ -16,13 +17,17 @@ mod held;
 mod hold;
 mod inspect;
 mod integrity;
+mod layers;
 mod line;
 mod lock;
+mod marks;
 #[cfg(test)]
 mod model;
+mod numbers;
 mod open;
 mod options;
 mod origin;
+mod overlay;
 mod owner;
 mod pending;
 mod place;
@@ -39,6 +44,7 @@ mod system;
 mod tables;
 mod tail;
 mod unreconciled;
+mod view;
 mod whole_file;
 
 pub use disk::{Disk, MemoryDisk};
@@ -51,13 +57,14 @@ pub(crate) use head::{META_UNCLEAN, Unclean, unclean_key};
 pub(crate) use held::{Hold, HoldKind};
 pub(crate) use inspect::Inspection;
 pub(crate) use integrity::Sum;
-pub(crate) use plan::Plan;
+pub(crate) use plan::{Plan, too_many_rows};
 pub(crate) use rebuild::{Highest, Rebuild, rebuild};
 pub(crate) use snapshot::{Read, Row, Snapshot, frame_of, list_of, misplaced, row_name};
 #[cfg(feature = "testing")]
 pub(crate) use system::{Asked, Watch, watch};
 pub(crate) use tables::{META_HEAD, Record, Table};
 pub(crate) use unreconciled::{META_UNRECONCILED, Unreconciled};
+pub(crate) use view::{Joined, View};
 #[cfg(feature = "testing")]
 pub(crate) use whole_file::FileCall;
 pub(crate) use whole_file::{Plug, read_whole, write_new};

@@ -87,14 +87,14 @@ impl Model {
 
     /// Joins the open group with one step of a caller.
     fn join(&self, step: (usize, usize)) -> Result<Arc<line::Ticket<Fate>>, Fate> {
-        let mut state = self.line.enter(&|group| self.commit(group))?;
+        let (mut state, ()) = self.line.enter(&|group| self.commit(group), || ())?;
         state.open.of.push(step);
         Ok(state.joined())
     }
 
     /// Joins, and leaves the commit to the helper.
     fn submit(&self, step: (usize, usize)) -> Result<Arc<line::Ticket<Fate>>, Fate> {
-        let mut state = self.line.enter(&|group| self.commit(group))?;
+        let (mut state, ()) = self.line.enter(&|group| self.commit(group), || ())?;
         state.open.of.push(step);
         let ticket = state.joined();
         state.see_to_open();

@@ -6,7 +6,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use super::group::{Committer, GroupTicket};
+use super::awaited::GroupTicket;
+use super::group::Committer;
 use crate::error::{Error, Result};
 
 /// What a submitted call comes to, once it is durable. Wait for it, ask whether it is there, or
@@ -28,7 +29,7 @@ impl<T> Pending<T> {
     ///
     /// # Errors
     /// The failure of the commit that carried it: `Uncertain` if that may be on disk; `Invalid` if
-    /// the value was taken already, or from inside a step's closure.
+    /// the value was taken already.
     pub fn wait(mut self) -> Result<T> {
         self.committer.home.check()?;
         if let Some(ticket) = &self.ticket {

@@ -2,117 +2,21 @@
 //! write. Nothing touches redb before a plan is whole, so one that is refused leaves no trace.
 
 use std::cell::Cell;
-use std::collections::BTreeMap;
 
 use super::head::unclean_key;
 use super::held::{Held, Hold, HoldKind};
+use super::layers::{Depth, Layers};
+use super::numbers::Reserved;
 use super::options::Limits;
-use super::rows::{Before, Rows, Value};
-use super::snapshot::{Read, Row, Snapshot, own_record_limit};
+use super::overlay::Overlay;
+use super::rows::Value;
+use super::snapshot::{Read, Row, check_len, own_record_limit};
 use super::tables::{Record, Table};
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
-use crate::id::{ExternalId, IntentId, StoreId};
+use crate::id::StoreId;
 use crate::record::{EncodeError, Header, KeyList, encode, seal};
 use crate::seq::{CommitSeq, Epoch, Incarnation};
-
-/// How much memory a group gets for the rows of a table before the first of them comes.
-const RESERVE_BYTES_MAX: usize = 1 << 20;
-/// How much memory is kept from one plan to the next.
-const KEEP_BYTES_MAX: usize = 64 << 10;
-
-/// Rows to be written: a value, or `None` for a row that goes.
-#[derive(Debug, Default)]
-pub(crate) struct Overlay {
-    tables: [Rows; Table::ALL.len()],
-    /// Lists of keys that grow while a group is open, and become rows when it closes.
-    lists: BTreeMap<(Table, Vec<u8>), (Header, KeyList)>,
-    listed_bytes: usize,
-    rows: usize,
-    puts: usize,
-}
-
-impl Overlay {
-    /// One that is likely to take as much as `other` did.
-    pub(super) fn as_large_as(other: &Self) -> Self {
-        let mut overlay = Self::default();
-        for (rows, like) in overlay.tables.iter_mut().zip(&other.tables) {
-            rows.reserve(like.bytes().min(RESERVE_BYTES_MAX));
-        }
-        overlay
-    }
-
-    fn get(&self, table: Table, key: &[u8]) -> Option<Value<'_>> {
-        self.tables.get(table.index())?.get(key)
-    }
-
-    /// Whether it writes or removes this row.
-    pub(super) fn has(&self, table: Table, key: &[u8]) -> bool {
-        self.get(table, key).is_some()
-    }
-
-    pub(super) fn set(&mut self, table: Table, key: &[u8], value: Value<'_>) {
-        let Some(rows) = self.tables.get_mut(table.index()) else { return };
-        if rows.set(key, value) == Before::Absent {
-            self.rows += 1;
-            self.puts += usize::from(value.is_some());
-        }
-    }
-
-    /// How many rows it writes; those that only go are not among them.
-    pub(super) fn puts(&self) -> usize {
-        self.puts
-    }
-
-    /// About how much memory its rows take, in bytes.
-    pub(super) fn bytes(&self) -> usize {
-        self.listed_bytes + self.tables.iter().map(Rows::bytes).sum::<usize>()
-    }
-
-    /// The list of this row, to be added to.
-    fn list(&mut self, row: (Table, Vec<u8>), header: Header) -> &mut KeyList {
-        &mut self.lists.entry(row).or_insert_with(|| (header, KeyList::default())).1
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.rows == 0 && self.lists.is_empty()
-    }
-
-    /// Takes over what a whole plan wrote.
-    pub(super) fn merge(&mut self, plan: &mut Self) {
-        for (table, rows) in Table::ALL.into_iter().zip(&plan.tables) {
-            for (key, value) in rows.iter() {
-                self.set(table, key, value);
-            }
-        }
-        for (row, (header, keys)) in std::mem::take(&mut plan.lists) {
-            self.listed_bytes += keys.len_bytes();
-            self.list(row, header).append(&keys);
-        }
-    }
-
-    /// Forgets all rows, and keeps the memory unless it is much.
-    pub(super) fn clear(&mut self) {
-        if self.bytes() > KEEP_BYTES_MAX {
-            *self = Self::default();
-            return;
-        }
-        self.tables.iter_mut().filter(|rows| !rows.is_empty()).for_each(Rows::clear);
-        self.lists.clear();
-        (self.listed_bytes, self.rows, self.puts) = (0, 0, 0);
-    }
-
-    /// The lists as rows, once the group is closed.
-    pub(super) fn lists(&self) -> impl Iterator<Item = (Table, &[u8], Vec<u8>)> {
-        self.lists.iter().map(|((table, key), (header, keys))| {
-            (*table, key.as_slice(), seal(table.id(), key, *header, &keys.pack()))
-        })
-    }
-
-    pub(super) fn rows_of(&self, table: Table) -> Option<&Rows> {
-        self.tables.get(table.index())
-    }
-}
 
 /// What is the same for every plan of a group.
 #[derive(Debug, Clone, Copy)]
@@ -132,23 +36,14 @@ pub(super) struct Frame {
     pub(super) forget_max: usize,
 }
 
-/// How far from the disk the rows are that a plan has read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Depth {
-    Durable,
-    InFlight,
-    Open,
-}
-
 /// A step in the making.
 pub(crate) struct Plan<'a> {
-    pub(super) open: &'a Overlay,
-    pub(super) in_flight: Option<&'a Overlay>,
-    pub(super) durable: &'a Snapshot,
+    pub(super) under: Layers<'a>,
     pub(super) held: &'a Held,
     pub(super) frame: Frame,
     pub(super) writes: Overlay,
     pub(super) next_id: u64,
+    pub(super) reserved: &'a Reserved,
     pub(super) incarnation: Incarnation,
     pub(super) new_horizon: Timestamp,
     /// Nothing expires before this moment, as far as is known.
@@ -204,7 +99,7 @@ impl Plan<'_> {
     /// Notes down when the first of the keys expires, so that nobody looks before. What the groups
     /// under way have listed cannot be seen yet: then nothing is known.
     pub(crate) fn nothing_due_before(&mut self, first: Timestamp) {
-        if self.layers().all(|(_, layer)| layer.lists.is_empty()) {
+        if self.layers().above().all(|(_, layer)| layer.lists.is_empty()) {
             self.first_due = first;
         }
     }
@@ -223,9 +118,15 @@ impl Plan<'_> {
         id
     }
 
-    /// The number that [`take_id`](Plan::take_id) gives out next.
-    pub(crate) fn next_id(&self) -> u64 {
-        self.next_id
+    /// A number for something of this name that tells what was before it: above all that has joined,
+    /// and below all that a call under way has taken for what it may still add to the name. `None` if
+    /// there is no such number.
+    pub(crate) fn take_id_of(&mut self, name: &[u8]) -> Option<u64> {
+        match self.reserved.first_of(name) {
+            None => Some(self.take_id()),
+            // Whatever else has this number is no checkpoint of the name, and was before it.
+            Some(first) => first.checked_sub(1),
+        }
     }
 
     /// In which life of the store this is planned.
@@ -240,10 +141,6 @@ impl Plan<'_> {
 
     pub(crate) fn store(&self) -> StoreId {
         self.frame.store
-    }
-
-    pub(crate) fn external_id(&self, intent: &IntentId) -> ExternalId {
-        ExternalId::derive(self.frame.store, self.incarnation, intent)
     }
 
     /// Takes a name that only one holder in this process can have.
@@ -302,23 +199,12 @@ impl Plan<'_> {
         self.write(T::TABLE, row, Some(&sealed))
     }
 
-    /// Refuses a value of the user's that is too large.
-    pub(crate) fn check_value(&self, len: usize) -> Result<()> {
-        check_len(len, self.frame.limits.value_bytes)
-    }
-
     fn write(&mut self, table: Table, key: &[u8], value: Value<'_>) -> Result<()> {
         let limit = self.frame.limits.rows_per_step;
         self.touched(table);
         self.writes.set(table, key, value);
         if self.writes.rows > limit.saturating_add(self.aside) {
-            return Err(Error::new(
-                ErrorKind::LimitExceeded,
-                format!(
-                    "a step of more than {limit} rows: split it, or raise `Limits::rows_per_step`. \
-                     Nothing was written"
-                ),
-            ));
+            return Err(too_many_rows(limit));
         }
         Ok(())
     }
@@ -330,16 +216,9 @@ impl Plan<'_> {
         }
     }
 
-    /// The layers above the disk, newest first.
-    fn layers(&self) -> impl Iterator<Item = (Depth, &Overlay)> {
-        [
-            // A plan's own writes are as durable as the rest of it.
-            Some((Depth::Durable, &self.writes)),
-            Some((Depth::Open, self.open)),
-            self.in_flight.map(|group| (Depth::InFlight, group)),
-        ]
-        .into_iter()
-        .flatten()
+    /// What its reads go through, newest first.
+    fn layers(&self) -> Layers<'_> {
+        Layers { own: Some(&self.writes), ..self.under }
     }
 
     fn saw(&self, depth: Depth) {
@@ -349,39 +228,15 @@ impl Plan<'_> {
 
 impl Read for Plan<'_> {
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>> {
-        for (depth, layer) in self.layers() {
-            if let Some(value) = layer.get(table, key) {
-                self.saw(depth);
-                return Ok(value.map(<[u8]>::to_vec));
-            }
-        }
-        self.durable.get(table, key)
+        let (row, depth) = self.layers().get(table, key)?;
+        self.saw(depth);
+        Ok(row)
     }
 
     fn scan(&self, table: Table, prefix: &[u8], from: &[u8], most: usize) -> Result<Vec<Row>> {
-        let start = prefix.max(from);
-        let mut above: BTreeMap<&[u8], Value<'_>> = BTreeMap::new();
-        for (depth, layer) in self.layers() {
-            let rows = layer.rows_of(table).into_iter().flat_map(|rows| rows.from(start));
-            for (key, value) in rows.take_while(|(key, _)| key.starts_with(prefix)) {
-                self.saw(depth);
-                above.entry(key).or_insert(value);
-            }
-        }
-        let mut rows = BTreeMap::new();
-        // Each row above hides at most one below.
-        for (key, value) in
-            self.durable.scan(table, prefix, from, most.saturating_add(above.len()))?
-        {
-            rows.insert(key, value);
-        }
-        for (key, value) in above {
-            match value {
-                Some(value) => rows.insert(key.to_vec(), value.to_vec()),
-                None => rows.remove(key),
-            };
-        }
-        Ok(rows.into_iter().take(most).collect())
+        let (rows, depth) = self.layers().scan(table, prefix, from, most)?;
+        self.saw(depth);
+        Ok(rows)
     }
 
     fn scan_back(
@@ -391,25 +246,9 @@ impl Read for Plan<'_> {
         below: &[u8],
         most: usize,
     ) -> Result<Vec<Row>> {
-        let mut above: BTreeMap<&[u8], Value<'_>> = BTreeMap::new();
-        for (depth, layer) in self.layers() {
-            let rows = layer.rows_of(table).into_iter().flat_map(|rows| rows.from(prefix));
-            for (key, value) in rows.take_while(|(key, _)| key.starts_with(prefix) && *key < below)
-            {
-                self.saw(depth);
-                above.entry(key).or_insert(value);
-            }
-        }
-        let durable =
-            self.durable.scan_back(table, prefix, below, most.saturating_add(above.len()))?;
-        let mut rows: BTreeMap<_, _> = durable.into_iter().collect();
-        for (key, value) in above {
-            match value {
-                Some(value) => rows.insert(key.to_vec(), value.to_vec()),
-                None => rows.remove(key),
-            };
-        }
-        Ok(rows.into_iter().rev().take(most).collect())
+        let (rows, depth) = self.layers().scan_back(table, prefix, below, most)?;
+        self.saw(depth);
+        Ok(rows)
     }
 
     fn value_limit(&self) -> usize {
@@ -417,17 +256,15 @@ impl Read for Plan<'_> {
     }
 }
 
-fn check_len(len: usize, limit: usize) -> Result<()> {
-    if len <= limit {
-        return Ok(());
-    }
-    Err(Error::new(
+/// A step that writes more rows than one may.
+pub(crate) fn too_many_rows(limit: usize) -> Error {
+    Error::new(
         ErrorKind::LimitExceeded,
         format!(
-            "a value of {len} bytes is over the limit of {limit}: store less, or raise \
-             `Limits::value_bytes`. Nothing was written"
+            "a step of more than {limit} rows: split it, or raise `Limits::rows_per_step`. Nothing \
+             was written"
         ),
-    ))
+    )
 }
 
 /// A value that cannot be written as it is.

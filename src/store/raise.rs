@@ -7,7 +7,7 @@ use super::head::{Head, META_UNCLEAN, Unclean, unclean_key};
 use super::lock::{LockFile, Note};
 use super::options::{OnCopy, Options};
 use super::origin::{META_ORIGIN, Origin};
-use super::plan::Overlay;
+use super::overlay::Overlay;
 use super::snapshot::Read;
 use super::tables::{Record, Table};
 use super::unreconciled::{META_UNRECONCILED, Unreconciled};

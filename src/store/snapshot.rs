@@ -30,6 +30,11 @@ pub(crate) trait Read {
     /// The longest value there can be, in bytes.
     fn value_limit(&self) -> usize;
 
+    /// Refuses a value of the user's that is too large.
+    fn check_value(&self, len: usize) -> Result<()> {
+        check_len(len, self.value_limit())
+    }
+
     /// A record, with its frame and its layout checked.
     fn record<T: Record>(&self, key: &[u8]) -> Result<Option<T>> {
         match self.get(T::TABLE, key)? {
@@ -74,6 +79,19 @@ pub(crate) fn list_of<'b, T: Record>(
 /// its own beside them. What could not be decoded is not written.
 pub(super) fn own_record_limit(value_limit: usize) -> usize {
     value_limit.saturating_mul(2).saturating_add(64 << 10).min(PAYLOAD_BYTES_MAX)
+}
+
+pub(super) fn check_len(len: usize, limit: usize) -> Result<()> {
+    if len <= limit {
+        return Ok(());
+    }
+    Err(Error::new(
+        ErrorKind::LimitExceeded,
+        format!(
+            "a value of {len} bytes is over the limit of {limit}: store less, or raise \
+             `Limits::value_bytes`. Nothing was written"
+        ),
+    ))
 }
 
 /// The header and the payload of a row, if its bytes are what was written there.

@@ -231,19 +231,34 @@ fn a_killed_process_leaves_every_step_that_was_acknowledged_to_it() {
     }
 }
 
-/// Against: a close that waits for itself, called where the closure holds the queue.
+/// Against: a close inside a closure that waits for itself, and a step that is acknowledged after the
+/// store was closed.
 #[test]
-fn closing_the_store_inside_a_step_is_an_error_and_no_deadlock() {
-    let steps = within(second(8), || {
-        let store = Store::in_memory().unwrap();
-        let mut run = store.run::<Counter>("run").unwrap();
-        let inside = store.clone();
-        let refused = run.step("a", 1, |_| Ok(inside.close().is_err())).unwrap();
-        assert!(refused.into_outcome());
-        count(&mut run, 2).unwrap();
-        run.steps()
+fn a_store_can_be_closed_inside_a_step_which_is_then_refused() {
+    within(second(20), || {
+        for submits in [false, true] {
+            let (disk, store) = on_disk(&Options::new());
+            let mut run = store.run::<Counter>("run").unwrap();
+            count(&mut run, 1).unwrap();
+            let inside = store.clone();
+            let close = move |tx: &mut milepost::Tx<'_, Counter>| {
+                tx.state.sum = 700;
+                inside.close()
+            };
+            let refused = if submits {
+                kind(run.submit("a", 2, close))
+            } else {
+                kind(run.step("a", 2, close))
+            };
+            assert_eq!(refused, ErrorKind::Invalid, "submits: {submits}");
+            assert_eq!((run.steps(), run.state().sum), (1, 1), "undone");
+            assert_eq!(error(count(&mut run, 2)).kind(), ErrorKind::Invalid);
+            let again = open_bytes(&disk.to_bytes()).unwrap();
+            assert!(again.was_closed_in_order());
+            let mut run = again.run::<Counter>("run").unwrap();
+            assert_eq!((run.steps(), seen(&mut run, "a").unwrap()), (1, None));
+        }
     });
-    assert_eq!(steps, 2);
 }
 
 /// Against: a store that is let go of inside a step of another one, and is then neither closed nor
@@ -276,53 +291,56 @@ fn a_store_dropped_inside_a_step_of_another_one_is_closed_all_the_same() {
     });
 }
 
-/// Against: a step inside a step, which would wait for its own end.
+/// Against: a call that waits for the end of the closure it is made in.
 #[test]
-fn calling_the_store_inside_a_step_is_an_error_and_no_deadlock() {
+fn calls_on_the_store_inside_a_step_are_served() {
     within(second(20), || {
         let store = Store::in_memory().unwrap();
         let mut run = store.run::<Counter>("run").unwrap();
         let mut other = store.run::<Counter>("other").unwrap();
         let Ok(Claimed::Fresh(claim)) = store.claim::<u64>("scope", "open", &1) else { panic!() };
         let inside = store.clone();
-        let refused = run.step("a", 1, |tx| {
+        let done = run.step("a", 1, |tx| {
             tx.state.sum = 7;
-            let refusals = [
-                error(count(&mut other, 1)),
-                error(inside.run::<Counter>("third")),
-                error(inside.claim::<u64>("scope", "key", &1)),
-                error(claim.complete(&1)),
-                error(inside.recovery()),
-                error(inside.newest_commit()),
-                error(inside.resolve(CommitSeq::new(0))),
-                error(inside.intents().outstanding("t", 1)),
-                error(inside.intents().audit(1)),
-                error(Relay::new(&inside, "t").run_once(&mut Nobody)),
-                error(inside.trust_clock()),
-                error(inside.clock_suspect()),
-                error(other.rewind(0)),
-                error(other.get::<u64>("x")),
-            ];
-            Ok(refusals.iter().all(|error| error.kind() == ErrorKind::Invalid))
+            let id = tx.emit("own", &1u64)?;
+            count(&mut other, 1)?;
+            let newest = inside.newest_commit()?;
+            inside.run::<Counter>("third")?.step("k", 1, |tx| tx.emit("t", &9u64))?;
+            let claimed = inside.claim::<u64>("scope", "key", &1)?;
+            assert!(matches!(claimed, Claimed::Fresh(_)));
+            claim.complete(&1)?;
+            assert!(inside.newest_commit()? > newest);
+            assert_eq!(inside.resolve(newest)?, Resolution::Committed);
+            assert_eq!(inside.recovery()?.claims_in_doubt.len(), 0);
+            assert_eq!(inside.intents().outstanding("t", 1)?.len(), 1);
+            assert_eq!(inside.intents().outstanding("own", 1)?.len(), 0, "not durable yet");
+            assert_eq!(inside.intents().audit(1)?.len(), 0);
+            assert_eq!(Relay::new(&inside, "t").run_once(&mut Anybody)?.confirmed, 1);
+            inside.trust_clock()?;
+            assert_eq!(inside.clock_suspect()?, None);
+            inside.checkpoints().save("run", &milepost::Labels::new())?;
+            other.rewind(0)?;
+            assert_eq!(other.get::<u64>("x")?, None);
+            assert!(inside.verify()?.is_sound());
+            assert_eq!(kind(inside.run::<Counter>("run")), ErrorKind::Conflict, "it is open");
+            Ok(id)
         });
-        assert!(refused.unwrap().into_outcome());
-        assert_eq!(run.state().sum, 7, "the step itself goes on");
-        // Nothing of all that was done, and all of it works behind the step.
-        assert_eq!(other.steps(), 0);
-        count(&mut other, 1).unwrap();
-        assert!(matches!(store.claim::<u64>("scope", "open", &1).unwrap(), Claimed::InDoubt(_)));
-        store.run::<Counter>("third").unwrap();
+        let id = done.unwrap().into_outcome();
+        assert_eq!((run.state().sum, run.steps(), other.steps()), (7, 1, 1));
+        assert_eq!(store.intents().outstanding("own", 9).unwrap()[0].id, id);
+        assert!(matches!(store.claim::<u64>("scope", "open", &1).unwrap(), Claimed::Done(1)));
+        assert!(store.verify().unwrap().is_sound());
     });
 }
 
-struct Nobody;
+struct Anybody;
 
-impl milepost::Receiver for Nobody {
+impl milepost::Receiver for Anybody {
     type Request = u64;
     type Outcome = u64;
 
-    fn send(&mut self, _: &milepost::Delivery<u64>) -> milepost::Sent<u64> {
-        panic!("nothing is to be sent")
+    fn send(&mut self, delivery: &milepost::Delivery<u64>) -> milepost::Sent<u64> {
+        milepost::Sent::Confirmed(delivery.payload)
     }
 }
 

@@ -15,7 +15,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::id::RunName;
 use crate::ledger::Versioned;
 use crate::position::Position;
-use crate::step::{Arrival, bring_run};
+use crate::step::{Arrival, Brings, bring_run};
 use crate::store::{Hold, HoldKind, Store};
 
 pub(super) type Rules = fn(&Json) -> Result<Found, Wrong>;
@@ -50,7 +50,9 @@ where
 {
     let run = RunName::new(run)?;
     let _hold = hold_run(store, &run)?;
-    let is_new = store.commit(|plan| {
+    let view = store.view()?;
+    let state = Brings::of(&view, state)?;
+    let (is_new, joined) = view.join(|plan| {
         let arrival = Arrival {
             run: &run,
             position: Position::Start,
@@ -58,8 +60,9 @@ where
             content: &[],
             beside: String::new(),
         };
-        bring_run(plan, arrival, state)
+        bring_run(plan, arrival, &state)
     })?;
+    store.wait(joined)?;
     Ok(Imported::one(run, is_new, found.remarks))
 }
 

@@ -15,7 +15,7 @@ use super::time::{Moment, format_moment, parse_time};
 use crate::error::{Error, Result};
 use crate::id::RunName;
 use crate::ledger::Versioned;
-use crate::step::{Checkpoint, CheckpointFilter, bring_checkpoint};
+use crate::step::{Brings, Checkpoint, CheckpointFilter, bring_checkpoint};
 use crate::store::Store;
 
 /// Folders inside one another.
@@ -178,13 +178,16 @@ impl Registry {
     fn bring(&self, store: &Store, run: &RunName, entry: &Entry) -> Result<()> {
         let state = RegistryState::read(self.root.join(&entry.file))?;
         let labels = state.labels(&entry.identity.0, &entry.file);
-        store
-            .commit(|plan| {
+        let view = store.view()?;
+        let brings = Brings::of(&view, &state).map_err(|error| error.context(&entry.file))?;
+        let created = state.created().map(|created| created.at);
+        let ((), joined) = view
+            .join(|plan| {
                 let order = entry.order.clone();
-                let created = state.created().map(|created| created.at);
-                bring_checkpoint(plan, run, &state, (&labels, created), order)
+                bring_checkpoint(plan, run, &brings, (&labels, created), order)
             })
-            .map_err(|error| error.context(&entry.file))
+            .map_err(|error| error.context(&entry.file))?;
+        store.wait(joined).map_err(|error| error.context(&entry.file))
     }
 
     /// Writes all checkpoints of a run that are of this type as files of a registry, named by their

@@ -20,7 +20,9 @@ use crate::id::RunName;
 use crate::ledger::Versioned;
 use crate::position::Position;
 use crate::seq::COUNT_MAX;
-use crate::step::{Arrival, bring_key, bring_run, keys_of_run, outcome_to_bring, run_now};
+use crate::step::{
+    Arrival, Brings, bring_key, bring_run, keys_of_run, outcome_to_bring, run_now, was_brought,
+};
 use crate::store::Store;
 
 const CHECKPOINT: &str = "checkpoint.json";
@@ -230,7 +232,19 @@ impl RunFolder {
         let beside = beside.to_string();
         let keys = Json::List(self.keys.iter().map(|key| key.as_str().into()).collect());
         let content = format!("{beside}\n{keys}");
-        let is_new = store.commit(|plan| {
+        let view = store.view()?;
+        let state = Brings::of(&view, state)?;
+        let of_key = |nth: usize, error: Error| {
+            error.context(format!("key number {} of {KEYS} of \"{run}\"", nth + 1))
+        };
+        let mut outcomes = Vec::new();
+        if !was_brought(&view, &run)? {
+            for (nth, key) in self.keys.iter().enumerate() {
+                let outcome = outcome_to_bring(&view, &outcome(key));
+                outcomes.push(outcome.map_err(|error| of_key(nth, error))?);
+            }
+        }
+        let (is_new, joined) = view.join(|plan| {
             let arrival = Arrival {
                 run: &run,
                 position: self.position(),
@@ -238,15 +252,14 @@ impl RunFolder {
                 content: content.as_bytes(),
                 beside: beside.clone(),
             };
-            let is_new = bring_run(plan, arrival, state)?;
-            for (nth, key) in self.keys.iter().enumerate().filter(|_| is_new) {
-                let outcome = outcome_to_bring(plan, &outcome(key))?;
-                bring_key(plan, &run, key.as_bytes(), outcome).map_err(|error| {
-                    error.context(format!("key number {} of {KEYS} of \"{run}\"", nth + 1))
-                })?;
+            let is_new = bring_run(plan, arrival, &state)?;
+            for (nth, (key, outcome)) in self.keys.iter().zip(outcomes).enumerate() {
+                bring_key(plan, &run, key.as_bytes(), outcome)
+                    .map_err(|error| of_key(nth, error))?;
             }
             Ok(is_new)
         })?;
+        store.wait(joined)?;
         let mut imported = Imported::one(run, is_new, self.remarks.clone());
         imported.keys = self.keys.len() as u64;
         imported.cut_short = self.cut_short;
