@@ -391,29 +391,28 @@ fn closure(path: &Path) {
     let store = Store::create(path).unwrap();
     let mut run = store.run::<Counter>("run").unwrap();
     count(&mut run, 1).unwrap();
-    let mut child = None;
-    let done = run.step("forks", 2, |tx| {
-        #[allow(unsafe_code, reason = "the child returns from this closure, which is the test")]
-        match unsafe { nix::unistd::fork() }.unwrap() {
-            ForkResult::Parent { child: pid } => {
-                child = Some(pid);
-                wait(pid);
+    let parent = nix::unistd::getpid();
+    // A panic in the child must not look like a good end of it.
+    let done = catch_unwind(AssertUnwindSafe(|| {
+        run.step("forks", 2, |tx| {
+            #[allow(unsafe_code, reason = "the child returns from this closure, which is the test")]
+            match unsafe { nix::unistd::fork() }.unwrap() {
+                ForkResult::Parent { child } => wait(child),
+                ForkResult::Child => {
+                    alarm::set(PATIENCE_SECONDS);
+                    refused("a read in the closure", tx.get::<u64>("row"));
+                }
             }
-            ForkResult::Child => {
-                alarm::set(PATIENCE_SECONDS);
-                refused("a read in the closure", tx.get::<u64>("row"));
-            }
-        }
-        tx.state.seen.push(2);
-        Ok(())
-    });
-    if child.is_none() {
-        let done = catch_unwind(AssertUnwindSafe(|| {
-            refused("step", done);
-            drop((run, store));
-        }));
-        std::process::exit(if done.is_ok() { 0 } else { 3 });
+            tx.state.seen.push(2);
+            Ok(())
+        })
+    }));
+    if nix::unistd::getpid() != parent {
+        let is_refused = matches!(&done, Ok(Err(error)) if error.kind() == ErrorKind::Forked);
+        drop((run, store));
+        std::process::exit(if is_refused { 0 } else { 3 });
     }
+    let done = done.unwrap();
     done.unwrap();
     drop(run);
     store.close().unwrap();
