@@ -19,7 +19,7 @@ use line::{Fate as _, Line, Room};
 use shuttle::sync::{Arc, Mutex};
 use shuttle::thread;
 
-/// For each of the five tests.
+/// For each of the six tests.
 const SCHEDULES: usize = 2_000;
 
 #[derive(Default)]
@@ -85,8 +85,26 @@ impl Model {
         Ok(())
     }
 
+    /// What comes before a call joins: it looks, and then runs code of the user's under no lock. It
+    /// sees its caller's step before this one, wherever that is.
+    fn look_and_work(&self, (caller, step): (usize, usize)) -> Result<(), Fate> {
+        let state = self.line.look();
+        if let Some(fate) = state.refusal() {
+            return Err(fate.clone());
+        }
+        if let Some(before) = step.checked_sub(1).map(|before| (caller, before)) {
+            let groups = [Some(&state.open), state.in_flight.as_deref()];
+            let is_there = groups.into_iter().flatten().any(|group| group.of.contains(&before));
+            assert!(is_there || self.is_on_disk(before), "its own step is not seen");
+        }
+        drop(state);
+        thread::yield_now();
+        Ok(())
+    }
+
     /// Joins the open group with one step of a caller.
     fn join(&self, step: (usize, usize)) -> Result<Arc<line::Ticket<Fate>>, Fate> {
+        self.look_and_work(step)?;
         let (mut state, ()) = self.line.enter(&|group| self.commit(group), || ())?;
         state.open.of.push(step);
         Ok(state.joined())
@@ -94,6 +112,7 @@ impl Model {
 
     /// Joins, and leaves the commit to the helper.
     fn submit(&self, step: (usize, usize)) -> Result<Arc<line::Ticket<Fate>>, Fate> {
+        self.look_and_work(step)?;
         let (mut state, ()) = self.line.enter(&|group| self.commit(group), || ())?;
         state.open.of.push(step);
         let ticket = state.joined();
@@ -216,7 +235,7 @@ fn a_failed_commit_ends_the_line_and_everybody_is_told() {
                 caller.join().unwrap();
             }
             helper.join().unwrap();
-            assert_eq!(model.join((0, 9)).err(), Some(Fate::Poisoned));
+            assert_eq!(model.join((9, 0)).err(), Some(Fate::Poisoned));
             assert_eq!(model.end(), Err(Fate::Poisoned));
         },
         SCHEDULES,
@@ -238,6 +257,35 @@ fn the_end_of_the_line_commits_what_stands_in_it() {
             let steps = submitter.join().unwrap();
             assert_eq!(model.disk.lock().unwrap().len(), steps);
             assert_eq!(Fate::Closed.poison(), Fate::Poisoned);
+        },
+        SCHEDULES,
+    );
+}
+
+#[test]
+fn a_call_that_waits_for_others_before_it_joins_keeps_none_of_them_waiting() {
+    shuttle::check_random(
+        || {
+            let model = Model::new(1, None);
+            let callers: Vec<_> = (0..2)
+                .map(|caller| {
+                    let model = model.clone();
+                    thread::spawn(move || {
+                        model.look_and_work((caller, 0)).unwrap();
+                        // The closure.
+                        for other in waiting_callers(&model, 1, 2) {
+                            other.join().unwrap();
+                        }
+                        let ticket = model.join((10 + caller, 0)).unwrap();
+                        model.wait(&ticket).unwrap();
+                    })
+                })
+                .collect();
+            for caller in callers {
+                caller.join().unwrap();
+            }
+            assert_eq!(model.disk.lock().unwrap().len(), 6);
+            model.end().unwrap();
         },
         SCHEDULES,
     );

@@ -68,3 +68,4 @@ mod system;
 mod threads;
 mod types;
 mod undo;
+mod unlocked;
