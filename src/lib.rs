@@ -145,8 +145,8 @@ pub use step::{
     RetentionPlan, Run, RunView, Tx,
 };
 pub use store::{
-    Disk, Durability, Limits, MemoryDisk, OnCopy, Options, Pending, Reopen, Resolution, Retention,
-    Store,
+    Compaction, Disk, Durability, Limits, MemoryDisk, OnCopy, Options, Pending, Reopen, Resolution,
+    Retention, Store, StoreSize, compact,
 };
 
 #[cfg(doctest)]

@@ -31,14 +31,14 @@ use crate::seq::{CommitSeq, Epoch, Incarnation};
 
 /// The commit path of one open store.
 pub(super) struct Committer {
-    line: Line<Group, Fate>,
+    pub(super) line: Line<Group, Fate>,
     marks: Mutex<Marks>,
     reserved: Mutex<Reserved>,
     /// Memory for the rows of the next plan.
     scratch: Mutex<Overlay>,
     engine: Mutex<Option<Engine>>,
     /// What reads outside steps see; replaced when a group has become durable.
-    durable: RwLock<Arc<Snapshot>>,
+    pub(super) durable: RwLock<Arc<Snapshot>>,
     /// Started with the first step that nobody waits for.
     helper: Mutex<bool>,
     /// Held by the one that closes the store.
@@ -50,6 +50,7 @@ pub(super) struct Committer {
     pub(super) store: StoreId,
     pub(super) epoch: Epoch,
     pub(super) retention: Retention,
+    pub(super) compact_on_close_bytes: u64,
     limits: Limits,
 }
 
@@ -90,6 +91,7 @@ impl Committer {
             store,
             epoch,
             retention: options.retention,
+            compact_on_close_bytes: options.compact_on_close_bytes,
             limits: options.limits,
         }))
     }
@@ -315,8 +317,7 @@ impl Committer {
         head.horizon = marks.horizon;
         head.clock = marks.clock;
         engine.commit(rows, head)?;
-        let snapshot = engine.snapshot()?;
-        *self.durable.write().unwrap_or_else(PoisonError::into_inner) = snapshot;
+        self.show(engine.snapshot()?);
         Ok(())
     }
 
@@ -386,7 +387,7 @@ impl Committer {
         self.with_engine(work)
     }
 
-    fn with_engine<T>(&self, work: impl FnOnce(&mut Engine) -> Result<T>) -> Result<T> {
+    pub(super) fn with_engine<T>(&self, work: impl FnOnce(&mut Engine) -> Result<T>) -> Result<T> {
         let mut engine = self.engine.lock().unwrap_or_else(PoisonError::into_inner);
         work(engine.as_mut().ok_or_else(|| self.ended())?)
     }
@@ -415,7 +416,8 @@ impl Committer {
                 .with_engine(|engine| Ok(engine.head.seq.next()))
                 .and_then(|seq| self.write(&Overlay::default(), seq, self.marks(), true))
                 // The handles that are left get the failure, not that all was closed cleanly.
-                .inspect_err(|error| self.line.fail(&Fate::of(error))),
+                .inspect_err(|error| self.line.fail(&Fate::of(error)))
+                .inspect(|()| self.compact_if_free()),
             Err(fate) if fate.is_close() => Ok(()),
             Err(fate) => Err(fate.error()),
         };

@@ -120,6 +120,11 @@ impl Head {
             .map_or_else(Sum::default, |(_, sum)| *sum)
     }
 
+    /// The bytes of all rows, keys and values.
+    pub(super) fn live_bytes(&self) -> u64 {
+        self.sums.iter().fold(0, |all, (_, sum)| all.saturating_add(sum.bytes))
+    }
+
     pub(super) fn set_sum(&mut self, table: Table, new: Sum) {
         match self.sums.iter_mut().find(|(id, _)| *id == table.id()) {
             Some((_, sum)) => *sum = new,

@@ -1,25 +1,29 @@
-//! The accumulators: one for each table, count and order-free sum of row hashes, in the same commit
-//! as the rows. A checksum of rows cannot find a row that is missing; this does.
+//! The accumulators: one for each table, count, size and order-free sum of row hashes, in the same
+//! commit as the rows. A checksum of rows cannot find a row that is missing; this does.
 
 use serde::{Deserialize, Serialize};
 
 use super::tables::Table;
 
-/// How many rows a table has, and the sum of their hashes.
+/// How many rows a table has, how many bytes they are, and the sum of their hashes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub(crate) struct Sum {
     pub(crate) count: u64,
+    /// Keys and values.
+    pub(super) bytes: u64,
     hash: [u8; 16],
 }
 
 impl Sum {
     pub(crate) fn add(&mut self, table: Table, key: &[u8], value: &[u8]) {
         self.count = self.count.wrapping_add(1);
+        self.bytes = self.bytes.wrapping_add((key.len() + value.len()) as u64);
         self.turn(u128::wrapping_add, table, key, value);
     }
 
     pub(crate) fn remove(&mut self, table: Table, key: &[u8], value: &[u8]) {
         self.count = self.count.wrapping_sub(1);
+        self.bytes = self.bytes.wrapping_sub((key.len() + value.len()) as u64);
         self.turn(u128::wrapping_sub, table, key, value);
     }
 
@@ -69,6 +73,16 @@ mod tests {
         assert_ne!(one, two);
         two.remove(Table::Keys, b"c", b"3");
         assert_eq!(one, two);
+    }
+
+    #[test]
+    fn the_bytes_are_those_of_the_keys_and_values_that_are_there() {
+        let mut sum = Sum::default();
+        sum.add(Table::Keys, b"a", b"12");
+        sum.add(Table::Keys, b"bc", b"3456");
+        assert_eq!(sum.bytes, 9);
+        sum.remove(Table::Keys, b"a", b"12");
+        assert_eq!(sum.bytes, 6);
     }
 
     #[test]

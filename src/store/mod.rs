@@ -6,6 +6,7 @@
 mod awaited;
 mod backend;
 mod careful;
+mod compact;
 mod disk;
 mod engine;
 mod fate;
@@ -47,6 +48,7 @@ mod unreconciled;
 mod view;
 mod whole_file;
 
+pub use compact::{Compaction, StoreSize, compact};
 pub use disk::{Disk, MemoryDisk};
 pub use handle::{Resolution, Store};
 pub use options::{Durability, Limits, OnCopy, Options, Reopen};

@@ -36,6 +36,7 @@ pub struct Options {
     pub(super) retention: Retention,
     pub(super) on_copy: OnCopy,
     pub(super) accept_deleted: bool,
+    pub(super) compact_on_close_bytes: u64,
 }
 
 /// What a commit costs and survives.
@@ -119,6 +120,7 @@ impl Default for Options {
             retention: Retention::default(),
             on_copy: OnCopy::default(),
             accept_deleted: false,
+            compact_on_close_bytes: 256 << 20,
         }
     }
 }
@@ -228,6 +230,16 @@ impl Options {
     #[must_use]
     pub fn accept_deleted(mut self) -> Self {
         self.accept_deleted = true;
+        self
+    }
+
+    /// Up to how many bytes in use a store is [compacted](crate::Store::compact) when it is closed, if
+    /// more than half of its file is free. 256 MiB: that many are written in a second or two. 0 for
+    /// never. A file of less than 4 MiB is left as it is. Should it fail, the store is closed in order
+    /// all the same, and the file is as long as it was.
+    #[must_use]
+    pub fn compact_on_close_bytes(mut self, bytes: u64) -> Self {
+        self.compact_on_close_bytes = bytes;
         self
     }
 

@@ -183,6 +183,13 @@ impl Snapshot {
         Ok(Arc::new(Self { txn: Some(txn), tables, value_limit, owner: Owner::this() }))
     }
 
+    /// What is read while there is nothing to read: every look-up is an error, none finds a row missing.
+    pub(super) fn of_nothing() -> Result<Arc<Self>> {
+        let backend = redb::backends::InMemoryBackend::new();
+        let db = redb::Builder::new().create_with_backend(backend).map_err(storage_error)?;
+        Self::take(&db, 0)
+    }
+
     fn rows(&self, table: Table) -> Result<&Rows> {
         self.owner.check()?;
         let Some(slot) = self.tables.get(table.index()) else {

@@ -27,6 +27,7 @@ mod bot;
 mod checkpoints;
 mod claim;
 mod comes_back;
+mod compact;
 mod copies;
 mod crash_matrix;
 mod damage;

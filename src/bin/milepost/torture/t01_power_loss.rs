@@ -1,4 +1,4 @@
-//! T1: the power goes, at every operation of seven workloads in three modes, and of what was not
+//! T1: the power goes, at every operation of eight workloads in three modes, and of what was not
 //! flushed any subset is left.
 
 use milepost::testing::{Image, Rng, Trace};

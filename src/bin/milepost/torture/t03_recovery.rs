@@ -1,5 +1,5 @@
 //! T3: a second crash, while the first is being recovered from; and a crash while a store is created
-//! or closed. There is no compaction and no migration yet.
+//! or closed. Compactions and migrations are among the stories.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ impl Class for CrashInRecovery {
     }
 
     fn about(&self) -> &'static str {
-        "a crash while recovering, creating, closing"
+        "a crash while recovering, creating, closing, compacting"
     }
 
     fn prepare(&self, setting: &Setting) -> Result<Box<dyn Cases>, String> {

@@ -178,6 +178,17 @@ impl Teller {
         Ok(())
     }
 
+    /// Makes the file shorter: nothing else changes, and no chapter begins.
+    pub(crate) fn compact(&mut self) -> Result<(), String> {
+        let size = |disk: &SimDisk| disk.live().len();
+        let before = size(&self.disk);
+        self.actor()?.store().compact().map_err(told)?;
+        if size(&self.disk) > before {
+            return Err(format!("a file of {before} bytes has {} now", size(&self.disk)));
+        }
+        Ok(())
+    }
+
     /// Closes the store in order, or leaves it as a kill does, and opens it again: a new epoch.
     pub(crate) fn reopen(&mut self, in_order: bool) -> Result<(), String> {
         if let Some(actor) = self.actor.take() {

@@ -15,6 +15,7 @@ pub(super) const WORKLOADS: &[Workload] = &[
     ("lives", lives),
     ("migration", migration),
     ("group of 64", group),
+    ("compaction", compaction),
 ];
 
 /// Plays every workload in every mode.
@@ -174,6 +175,32 @@ fn group(teller: &mut Teller, rng: &mut Rng) -> Result<(), String> {
             .collect();
         teller.tell_group(&step(first), &others)?;
         teller.tell(&Op::Step(0, step(first + 90)))?;
+    }
+    Ok(())
+}
+
+/// A file of which most is free, made shorter between steps, in two lives, and once more when it is as
+/// short as it can be.
+fn compaction(teller: &mut Teller, rng: &mut Rng) -> Result<(), String> {
+    for life in 0..2u64 {
+        let key = life * 10;
+        for run in 0..6u8 {
+            let weight = u32::try_from(40_000 + rng.below(60_000)).ok();
+            let puts = (0..20).map(|nth| (u64::from(run) * 20 + nth, key)).collect();
+            let heavy = Step { weight, puts, emits: vec![key], ..step(key) };
+            teller.tell(&Op::Step(run, heavy))?;
+        }
+        for run in 0..5u8 {
+            let removes = (0..15).map(|nth| u64::from(run) * 20 + nth).collect();
+            let light = Step { weight: Some(10), removes, ..step(key + 1) };
+            teller.tell(&Op::Step(run, light))?;
+        }
+        teller.compact()?;
+        teller.tell(&Op::Step(0, Step { puts: vec![(500, key)], ..step(key + 2) }))?;
+        teller.compact()?;
+        if life == 0 {
+            teller.reopen(rng.one_in(2))?;
+        }
     }
     Ok(())
 }
