@@ -352,6 +352,8 @@ impl<G: Group, F: Fate> Line<G, F> {
             drop(state);
             ticket.complete(Err(fate.poison()));
         }
+        drop(state);
+        self.emptied.notify_all();
     }
 
     /// Leads every group that has nobody waiting for it, until the line ends. For one helper thread.
