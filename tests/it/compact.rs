@@ -27,8 +27,8 @@ fn spread(store: &Store, row_bytes: usize) -> Result<()> {
     // Every twentieth stays, so that what is in use lies all over the file.
     run.step(key_of(3), 3, |tx| {
         tx.state.seen.push(3);
-        let gone = puts.iter().filter(|(_, n)| n % (ROWS / KEPT) != 0);
-        gone.map(|(key, _)| tx.remove(key)).collect::<Result<()>>()
+        let mut gone = puts.iter().filter(|(_, n)| n % (ROWS / KEPT) != 0);
+        gone.try_for_each(|(key, _)| tx.remove(key))
     })?;
     Ok(())
 }
