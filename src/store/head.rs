@@ -299,7 +299,7 @@ mod tests {
         assert_eq!(hash(&head).as_str(), GOLDEN_HEAD);
     }
 
-    const GOLDEN_HEAD: &str = "3100ebb45306ef86f5dcf4559484efa8816d5137b0749b8b15dc41bba3fd2785";
+    const GOLDEN_HEAD: &str = "42ff9839201e84d4418ed5dcbca1bea28720d41ebb396a885cb41171b853026e";
 
     #[test]
     fn a_clock_that_goes_back_moves_nothing_back() {
