@@ -351,9 +351,8 @@ impl<G: Group, F: Fate> Line<G, F> {
             let ticket = state.ticket();
             drop(state);
             ticket.complete(Err(fate.poison()));
+            self.emptied.notify_all();
         }
-        drop(state);
-        self.emptied.notify_all();
     }
 
     /// Leads every group that has nobody waiting for it, until the line ends. For one helper thread.
