@@ -88,7 +88,7 @@ fn learn<T: Serialize + DeserializeOwned>(known: Option<&Known>, json: &[u8]) ->
         tree.sort(known, &mut Vec::new());
         Some(tree)
     };
-    order::learn(type_name::<T>(), u32::MAX, tree, Tree::reordered)
+    order::learn(type_name::<T>(), known, u32::MAX, tree, Tree::reordered)
 }
 
 /// The JSON of one field of the object that `json` is, as it is there, but for the spaces between.

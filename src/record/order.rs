@@ -204,6 +204,7 @@ pub(super) fn came_back(of: &'static str, seen: &[Unnamed], rounds: u32) {
 /// it down; `reordered` says which of two has it in another order. Whether one was found.
 pub(super) fn learn<V>(
     of: &'static str,
+    known: Option<&Known>,
     rounds_max: u32,
     read: impl Fn() -> Option<V>,
     reordered: impl Fn(&V, &V) -> Option<Place>,
@@ -211,6 +212,8 @@ pub(super) fn learn<V>(
     let Some(first) = read() else { return false };
     let rounds = SURE_BITS.min(rounds_max);
     let place = (0..rounds).find_map(|_| reordered(&first, &read()?));
+    // One that was sorted already is not what gives other bytes: without this, no end.
+    let place = place.filter(|place| !known.is_some_and(|known| known.has_none(*place)));
     if let Some(place) = place {
         change(of, |known| {
             // Another thread may have found the same.

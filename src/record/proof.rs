@@ -162,7 +162,7 @@ fn learn<T: Serialize + DeserializeOwned>(out: &Writing, bytes: &[u8]) -> bool {
         tree.sort(out.known(), &mut Vec::new());
         Some(tree)
     };
-    order::learn(type_name::<T>(), rounds_max(bytes.len()), tree, Tree::reordered)
+    order::learn(type_name::<T>(), out.known(), rounds_max(bytes.len()), tree, Tree::reordered)
 }
 
 /// [`decode`], and the proof that the value gives the same bytes again.

@@ -75,7 +75,8 @@ impl Writing {
     pub(super) fn sorts_list(&mut self, of: &str, place: Place, entries: usize) -> bool {
         match Order::of(of) {
             Order::None => true,
-            Order::Kept | Order::OfKeys => false,
+            // A list that is filled from a set when it is written: its name says nothing of that.
+            Order::Kept | Order::OfKeys => self.was_seen_without(place),
             Order::Unknown => self.sorts_unnamed(place, entries),
         }
     }
@@ -84,16 +85,20 @@ impl Writing {
     pub(super) fn sorts_map(&mut self, of: &str, place: Place, entries: usize) -> bool {
         match (self.maps, Order::of(of)) {
             (Maps::Sorted, _) | (_, Order::None | Order::OfKeys) => true,
-            (Maps::Kept, Order::Kept) => false,
+            (Maps::Kept, Order::Kept) => self.was_seen_without(place),
             (Maps::Kept, Order::Unknown) => self.sorts_unnamed(place, entries),
         }
+    }
+
+    fn was_seen_without(&self, place: Place) -> bool {
+        self.known.as_ref().is_some_and(|known| known.has_none(place))
     }
 
     fn sorts_unnamed(&mut self, place: Place, entries: usize) -> bool {
         if entries < 2 {
             return false;
         }
-        if self.known.as_ref().is_some_and(|known| known.has_none(place)) {
+        if self.was_seen_without(place) {
             return true;
         }
         if !self.unnamed.iter().any(|one| one.place == place) {

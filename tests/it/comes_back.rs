@@ -263,6 +263,26 @@ impl<'de> Deserialize<'de> for Anonymous {
     }
 }
 
+/// A hash set that is copied into a list when it is written, in the order of the moment.
+#[derive(Debug, Default, Clone, PartialEq, Serialize, Deserialize)]
+struct Copied(#[serde(with = "copied")] HashSet<u64>);
+
+mod copied {
+    use std::collections::HashSet;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(set: &HashSet<u64>, out: S) -> Result<S::Ok, S::Error> {
+        set.iter().copied().collect::<Vec<_>>().serialize(out)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<HashSet<u64>, D::Error> {
+        HashSet::deserialize(from)
+    }
+}
+
 /// A hash set that says so only from inside.
 #[derive(Debug, Default, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -274,6 +294,7 @@ both_codecs! {
         plain: HashSet<u64>,
         ids: Ids,
         anonymous: Anonymous,
+        copied: Copied,
         map: HashMap<String, HashSet<u64>>,
         list: Vec<u64>,
         n: u64,
@@ -351,6 +372,7 @@ fn seen(numbers: &mut dyn Iterator<Item = u64>) -> Seen {
         plain: set.clone(),
         ids: Ids(set.clone()),
         anonymous: Anonymous(set.clone()),
+        copied: Copied(set.clone()),
         map: list.iter().map(|n| (n.to_string(), set.clone())).collect(),
         list: vec![3, 1, 2],
         n: 0,
@@ -358,8 +380,8 @@ fn seen(numbers: &mut dyn Iterator<Item = u64>) -> Seen {
 }
 
 fn seen_json(of: Seen) -> SeenJson {
-    let Seen { plain, ids, anonymous, map, list, n } = of;
-    SeenJson { plain, ids, anonymous, map, list, n }
+    let Seen { plain, ids, anonymous, copied, map, list, n } = of;
+    SeenJson { plain, ids, anonymous, copied, map, list, n }
 }
 
 /// Against: steps that were refused by chance, half of those with two ids in a set: in JSON each of

@@ -74,10 +74,10 @@ impl Tree {
         let Container { place, order } = *container;
         let has_none = match order {
             Order::None => true,
+            _ if known.is_some_and(|known| known.has_none(place)) => true,
             Order::OfKeys => matches!(self, Self::Map(..)),
             Order::Kept => false,
             Order::Unknown if entries < 2 => false,
-            Order::Unknown if known.is_some_and(|known| known.has_none(place)) => true,
             Order::Unknown => {
                 if !unnamed.iter().any(|one| one.place == place) {
                     unnamed.push(Unnamed { place, entries });
