@@ -34,12 +34,18 @@ fn a_disk_with_bytes_on_it_is_opened_and_never_created_over() {
     assert_eq!(Options::new().open_on(disk).unwrap().id(), id);
 }
 
-/// Against: an empty or foreign disk taken for a store.
+/// Against: an empty or foreign disk taken for a store; and a store whose beginning was zeroed taken
+/// for something that never was one.
 #[test]
 fn a_disk_that_is_no_store_is_refused() {
-    for bytes in [vec![], vec![0; 10], vec![0; 4_096], vec![0xa5; 1 << 20]] {
+    for (bytes, refused) in [
+        (vec![], ErrorKind::Invalid),
+        (vec![0; 10], ErrorKind::Invalid),
+        (vec![0; 4_096], ErrorKind::Damaged),
+        (vec![0xa5; 1 << 20], ErrorKind::Invalid),
+    ] {
         let disk = Arc::new(MemoryDisk::from_bytes(bytes.clone()));
-        assert_eq!(kind(Options::new().open_on(disk.clone())), ErrorKind::Invalid);
+        assert_eq!(kind(Options::new().open_on(disk.clone())), refused);
         assert!(disk.to_bytes() == bytes, "changed");
     }
 }
