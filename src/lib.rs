@@ -127,7 +127,7 @@ pub mod testing;
 
 pub use clock::{Clock, ManualClock, SinceBoot, SystemClock, Timestamp};
 pub use error::{Error, ErrorKind, Result};
-pub use exec::{Delivered, Delivery, OnUnknown, Probe, Receiver, Relay, Sent};
+pub use exec::{Delivered, Delivery, OnUnknown, Probe, Problem, Receiver, Relay, Sent};
 pub use id::{CheckpointId, ExternalId, Fingerprint, IntentId, RunName, Scope, StoreId, Topic};
 pub use ledger::{AuditAction, AuditEntry, Key, RequestMatch, SettledBy, Versioned};
 pub use ops::{
@@ -141,8 +141,8 @@ pub use seq::{CommitSeq, Epoch, Incarnation};
 pub use step::{
     Autosave, Checkpoint, CheckpointCursor, CheckpointDiff, CheckpointFilter, CheckpointPage,
     Checkpoints, Claim, Claimed, Done, Doubt, DoubtSummary, FellBack, FieldChange, Freed, Intent,
-    IntentState, IntentSummary, Intents, Labels, Migrate, Migrated, Migrations, OnDamage, Recovery,
-    RetentionPlan, Run, RunView, Tx,
+    IntentState, IntentSummary, Intents, Labels, Migrate, Migrated, Migrations, OnDamage,
+    RecordView, Recovery, RetentionPlan, Run, RunView, Tx,
 };
 pub use store::{
     Compaction, Disk, Durability, Limits, MemoryDisk, OnCopy, Options, Pending, Reopen, Resolution,

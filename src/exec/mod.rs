@@ -2,4 +2,4 @@
 
 mod relay;
 
-pub use relay::{Delivered, Delivery, OnUnknown, Probe, Receiver, Relay, Sent};
+pub use relay::{Delivered, Delivery, OnUnknown, Probe, Problem, Receiver, Relay, Sent};

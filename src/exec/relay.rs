@@ -9,17 +9,19 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::Store;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::id::{ExternalId, IntentId, Topic};
 use crate::ledger::{IntentEvent, SettledBy, Stage};
-use crate::step::{Outstanding, advance, outcome_of, outstanding, payload_of, reserve_topic};
+use crate::step::{
+    Outstanding, advance, check_types, outcome_of, outstanding, payload_of, reserve_topic,
+};
 
 /// Whoever carries out the effects of a topic: an exchange, a payment service, a mail server.
 pub trait Receiver {
     /// What a step emitted.
-    type Request: Serialize + DeserializeOwned;
+    type Request: Serialize + DeserializeOwned + 'static;
     /// What the receiver answers.
-    type Outcome: Serialize + DeserializeOwned;
+    type Outcome: Serialize + DeserializeOwned + 'static;
 
     /// Carries out one effect and says what is known of it afterwards. A panic leaves it in doubt.
     fn send(&mut self, delivery: &Delivery<Self::Request>) -> Sent<Self::Outcome>;
@@ -85,7 +87,7 @@ pub enum OnUnknown {
 }
 
 /// What one pass came to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Delivered {
     /// Done.
@@ -98,7 +100,26 @@ pub struct Delivered {
     pub in_doubt: u64,
     /// Out of doubt by a probe, to whichever side.
     pub settled_by_probe: u64,
+    /// Left as they are, because they could not be read or settled; the next pass tries them again.
+    pub set_aside: u64,
+    /// Why, for the first 100 of those.
+    pub problems: Vec<Problem>,
 }
+
+/// Why an intent was set aside.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Problem {
+    /// Which intent.
+    pub id: IntentId,
+    /// What kind of error it is.
+    pub kind: ErrorKind,
+    /// What is wrong, what is true on disk, and what to do.
+    pub why: String,
+}
+
+/// How many problems of a pass are described.
+const PROBLEMS_MAX: usize = 100;
 
 /// Delivers one topic.
 #[derive(Debug, Clone)]
@@ -128,22 +149,41 @@ impl Relay {
     /// One pass over all outstanding intents of the topic, oldest first: what is in doubt is probed,
     /// what is prepared is sent once. Each answer is durable before the next intent is looked at.
     ///
+    /// An intent that cannot be read (its record is damaged, or its payload was written as another
+    /// type) is not sent; one whose answer cannot be stored is in doubt, and says so. Both are set
+    /// aside: they are counted and described in what is returned, and those after them are delivered.
+    ///
     /// # Errors
-    /// `InDoubt` if the store was set back and nobody has reconciled it since: see
-    /// [`Store::reconcile`]. `Invalid` for a bad topic name; `Conflict` while another pass over the topic is under way in
-    /// this process; `SchemaMismatch` if a payload is not a `Request`, `Damaged` if a record is: the
-    /// message names the intent, and the pass ends before it is sent. Those of a commit.
+    /// Before anything is sent: `Invalid` for a bad topic name, or if `Request` or `Outcome` cannot be
+    /// stored; `SchemaMismatch` if what is stored under the topic is of another type, under the same
+    /// version; `Conflict` while another pass over the topic is under way in this process; `InDoubt`
+    /// if the store was set back and nobody has reconciled it since: see [`Store::reconcile`]. Then
+    /// those of a commit, which end the pass: an intent that was being sent is in doubt.
     pub fn run_once<R: Receiver>(&self, receiver: &mut R) -> Result<Delivered> {
         let topic = Topic::new(&self.topic)?;
         let _hold = reserve_topic(&self.store, &topic)?;
         let mut delivered = Delivered::default();
         let mut after = None;
+        let mut is_checked = false;
         loop {
             let page = outstanding(&self.store, &topic, after.as_ref(), PAGE)?;
-            let Some(last) = page.last() else { return Ok(delivered) };
-            after = Some(last.id.clone());
-            for intent in page {
-                self.see_to(intent, receiver, &mut delivered)?;
+            let Some((last, _)) = page.last() else { return Ok(delivered) };
+            after = Some(last.clone());
+            if !std::mem::replace(&mut is_checked, true) {
+                check_types::<R::Request, R::Outcome>(&self.store, &topic)?;
+            }
+            for (id, intent) in page {
+                let seen = intent.and_then(|intent| {
+                    let payload = payload_of(&self.store, &intent)?;
+                    Ok((intent, payload))
+                });
+                match seen {
+                    Ok((intent, payload)) => {
+                        self.see_to(intent, payload, receiver, &mut delivered)?;
+                    }
+                    Err(error) if is_of_the_store(&error) => return Err(error),
+                    Err(error) => delivered.set_aside(id, &error),
+                }
             }
         }
     }
@@ -151,24 +191,37 @@ impl Relay {
     fn see_to<R: Receiver>(
         &self,
         intent: Outstanding,
+        payload: R::Request,
         receiver: &mut R,
         delivered: &mut Delivered,
     ) -> Result<()> {
         let mut delivery = Delivery {
-            payload: payload_of(&intent)?,
+            payload,
             id: intent.id,
             external_id: intent.external_id,
             attempt: intent.attempts,
         };
         let mut stage = intent.stage;
         if matches!(stage, Stage::InDoubt { .. }) {
-            stage = self.ask(&delivery, receiver, delivered)?;
+            match self.ask(&delivery, receiver, delivered) {
+                Ok(after) => stage = after,
+                Err(error) if is_of_the_store(&error) => return Err(error),
+                Err(error) => delivered.set_aside(delivery.id.clone(), &error),
+            }
         }
         if stage == Stage::Prepared {
-            advance(&self.store, &delivery.id, false, IntentEvent::Send)?;
+            // What was settled by somebody else meanwhile is not sent.
+            match advance(&self.store, &delivery.id, false, |_| Ok(IntentEvent::Send)) {
+                Ok(_) => {}
+                Err(error) if is_of_the_store(&error) => return Err(error),
+                Err(error) => {
+                    delivered.set_aside(delivery.id, &error);
+                    return Ok(());
+                }
+            }
             delivery.attempt = delivery.attempt.saturating_add(1);
             let sent = receiver.send(&delivery);
-            stage = self.settle(&delivery.id, sent)?;
+            stage = self.settle(&delivery.id, sent, delivered)?;
         }
         match stage {
             Stage::Confirmed { .. } => delivered.confirmed += 1,
@@ -187,44 +240,99 @@ impl Relay {
         delivered: &mut Delivered,
     ) -> Result<Stage> {
         let answer = receiver.probe(delivery);
-        if !matches!(answer, Probe::Unknown) {
-            delivered.settled_by_probe += 1;
-        }
-        let event = match answer {
-            Probe::Applied(outcome) => IntentEvent::Confirm {
-                outcome: Some(outcome_of(&self.store, &outcome)?),
-                by: SettledBy::Probe,
-            },
-            Probe::NotApplied => IntentEvent::NotApplied { by: SettledBy::Probe },
+        let is_known = !matches!(answer, Probe::Unknown);
+        let (id, topic) = (&delivery.id, delivery.id.topic());
+        let stage = match answer {
+            Probe::Applied(outcome) => {
+                let outcome = outcome_of(&self.store, topic, &outcome).map_err(|error| {
+                    error.context(
+                        "the receiver says that it was done, but its answer cannot be stored: it \
+                         stays in doubt",
+                    )
+                })?;
+                advance(&self.store, id, true, |plan| {
+                    let outcome = Some(outcome.stored(plan)?);
+                    Ok(IntentEvent::Confirm { outcome, by: SettledBy::Probe })
+                })?
+            }
+            Probe::NotApplied => advance(&self.store, id, true, |_| {
+                Ok(IntentEvent::NotApplied { by: SettledBy::Probe })
+            })?,
             Probe::Unknown => match self.on_unknown {
-                OnUnknown::Hold => return Ok(Stage::InDoubt { why: String::new() }),
-                OnUnknown::PresumeApplied => {
-                    IntentEvent::Confirm { outcome: None, by: SettledBy::Presumption }
-                }
-                OnUnknown::PresumeNotApplied => {
-                    IntentEvent::NotApplied { by: SettledBy::Presumption }
-                }
+                OnUnknown::Hold => Stage::InDoubt { why: String::new() },
+                OnUnknown::PresumeApplied => advance(&self.store, id, true, |_| {
+                    Ok(IntentEvent::Confirm { outcome: None, by: SettledBy::Presumption })
+                })?,
+                OnUnknown::PresumeNotApplied => advance(&self.store, id, true, |_| {
+                    Ok(IntentEvent::NotApplied { by: SettledBy::Presumption })
+                })?,
             },
         };
-        advance(&self.store, &delivery.id, true, event)
+        delivered.settled_by_probe += u64::from(is_known);
+        Ok(stage)
     }
 
-    fn settle<O: Serialize + DeserializeOwned>(
+    /// Writes down what became of an effect that was sent. If that cannot be written, the effect is in
+    /// doubt, and its record says why.
+    fn settle<O: Serialize + DeserializeOwned + 'static>(
         &self,
         id: &IntentId,
         sent: Sent<O>,
+        delivered: &mut Delivered,
     ) -> Result<Stage> {
-        let event = match sent {
-            Sent::Confirmed(outcome) => IntentEvent::Confirm {
-                outcome: Some(outcome_of(&self.store, &outcome)?),
-                by: SettledBy::Reply,
-            },
-            Sent::Rejected(why) => IntentEvent::Reject { why, by: SettledBy::Reply },
-            Sent::NotSent(_) => IntentEvent::NotSent,
-            Sent::Ambiguous(why) => IntentEvent::Doubt { why },
+        let settled = match sent {
+            Sent::Confirmed(outcome) => {
+                outcome_of(&self.store, id.topic(), &outcome).and_then(|outcome| {
+                    advance(&self.store, id, false, |plan| {
+                        let outcome = Some(outcome.stored(plan)?);
+                        Ok(IntentEvent::Confirm { outcome, by: SettledBy::Reply })
+                    })
+                })
+            }
+            Sent::Rejected(why) => advance(&self.store, id, false, |_| {
+                Ok(IntentEvent::Reject { why, by: SettledBy::Reply })
+            }),
+            Sent::NotSent(_) => advance(&self.store, id, false, |_| Ok(IntentEvent::NotSent)),
+            Sent::Ambiguous(why) => {
+                advance(&self.store, id, false, |_| Ok(IntentEvent::Doubt { why }))
+            }
         };
-        advance(&self.store, id, false, event)
+        match settled {
+            Err(error) if !is_of_the_store(&error) => {
+                delivered.set_aside(id.clone(), &error);
+                let why = format!("it was sent, and its answer could not be stored: {error}");
+                let doubt = IntentEvent::Doubt { why: why.clone() };
+                match advance(&self.store, id, false, |_| Ok(doubt)) {
+                    Err(error) if !is_of_the_store(&error) => Ok(Stage::InDoubt { why }),
+                    settled => settled,
+                }
+            }
+            settled => settled,
+        }
     }
+}
+
+impl Delivered {
+    fn set_aside(&mut self, id: IntentId, error: &Error) {
+        self.set_aside += 1;
+        if self.problems.len() < PROBLEMS_MAX {
+            self.problems.push(Problem { id, kind: error.kind(), why: error.to_string() });
+        }
+    }
+}
+
+/// Whether an error is not of one intent: it would meet all of them.
+fn is_of_the_store(error: &Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::Uncertain(_)
+            | ErrorKind::Poisoned
+            | ErrorKind::Fenced
+            | ErrorKind::NoSpace
+            | ErrorKind::Io
+            | ErrorKind::Locked
+            | ErrorKind::InDoubt
+    )
 }
 
 impl fmt::Display for Delivered {
@@ -233,6 +341,10 @@ impl fmt::Display for Delivered {
             f,
             "{} confirmed, {} rejected, {} not sent, {} in doubt, {} settled by probe",
             self.confirmed, self.rejected, self.not_sent, self.in_doubt, self.settled_by_probe
-        )
+        )?;
+        match self.set_aside {
+            0 => Ok(()),
+            set_aside => write!(f, ", {set_aside} set aside"),
+        }
     }
 }

@@ -11,7 +11,7 @@ use thiserror::Error;
 
 use crate::clock::Timestamp;
 use crate::id::{ExternalId, Fingerprint, IntentId, RunName, Topic};
-use crate::record::{Payload, named, unnamed};
+use crate::record::{Typed, named, unnamed};
 use crate::seq::Epoch;
 use crate::store::{Record, Table};
 
@@ -20,7 +20,7 @@ use crate::store::{Record, Table};
 pub(crate) struct IntentRecord {
     pub(crate) stage: Stage,
     /// `None` only if the record was damaged: then the external id is all that is left of it.
-    pub(crate) payload: Option<Payload>,
+    pub(crate) payload: Option<Typed>,
     pub(crate) external_id: ExternalId,
     pub(crate) fingerprint: Fingerprint,
     /// The run whose step emitted it.
@@ -49,7 +49,7 @@ pub(crate) enum Stage {
     /// Perhaps sent.
     InDoubt { why: String },
     /// Done, with this answer if there was one.
-    Confirmed { outcome: Option<Payload>, by: SettledBy },
+    Confirmed { outcome: Option<Typed>, by: SettledBy },
     /// Refused for good.
     Rejected { why: String, by: SettledBy },
 }
@@ -74,7 +74,7 @@ pub(crate) enum Event {
     /// It is about to be handed to the receiver.
     Send,
     /// The receiver has done it.
-    Confirm { outcome: Option<Payload>, by: SettledBy },
+    Confirm { outcome: Option<Typed>, by: SettledBy },
     /// The receiver will not do it.
     Reject { why: String, by: SettledBy },
     /// It did not leave.

@@ -17,7 +17,7 @@ use thiserror::Error;
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
 use crate::id::{Fingerprint, RunName, Scope};
-use crate::record::{Payload, fingerprint, named, unnamed};
+use crate::record::{Typed, fingerprint, named, unnamed};
 use crate::seq::{CommitSeq, Epoch};
 use crate::store::{Record, Table};
 
@@ -171,7 +171,7 @@ pub(crate) enum KeyState {
     /// Perhaps done.
     InDoubt { why: String },
     /// Done, with this answer.
-    Done { outcome: Payload },
+    Done { outcome: Typed },
     /// Seen, and its record was damaged: it is in quarantine under this number.
     Lost { quarantine: u64 },
 }
@@ -180,7 +180,7 @@ pub(crate) enum KeyState {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Event {
     /// The operation was done.
-    Complete { outcome: Payload },
+    Complete { outcome: Typed },
     /// It was not done: the key is free again.
     Release,
     /// It may have been done.
@@ -303,9 +303,14 @@ pub(crate) fn expiry_due(row: &[u8]) -> Option<Timestamp> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::record::Payload;
+
+    fn outcome(value: u8) -> Typed {
+        Typed { schema: 1, payload: Payload::of(&value).unwrap() }
+    }
 
     fn done() -> KeyState {
-        KeyState::Done { outcome: Payload::of(&1u8).unwrap() }
+        KeyState::Done { outcome: outcome(1) }
     }
 
     #[test]
@@ -319,7 +324,7 @@ mod tests {
     #[test]
     fn what_is_done_stays_done_whatever_comes_after() {
         for event in [
-            Event::Complete { outcome: Payload::of(&2u8).unwrap() },
+            Event::Complete { outcome: outcome(2) },
             Event::Release,
             Event::Doubt { why: String::new() },
             Event::Abandon,
@@ -341,8 +346,7 @@ mod tests {
     fn doubt_is_left_only_by_an_answer() {
         let doubt = || KeyState::InDoubt { why: "timeout".into() };
         assert_eq!(next(doubt(), Event::Release).unwrap(), None);
-        let outcome = Payload::of(&1u8).unwrap();
-        assert_eq!(next(doubt(), Event::Complete { outcome }).unwrap(), Some(done()));
+        assert_eq!(next(doubt(), Event::Complete { outcome: outcome(1) }).unwrap(), Some(done()));
     }
 
     #[test]

@@ -41,5 +41,5 @@ pub(crate) use quarantine::{QuarantineRecord, quarantine_key};
 pub(crate) use row::{RowRecord, row_key};
 pub(crate) use run::{RunRecord, run_key};
 pub(crate) use schema::{
-    Form, SchemaRecord, TypeVersion, check as check_schema, check_form, schema_key,
+    Form, SchemaKind, SchemaRecord, TypeVersion, check as check_schema, check_form, schema_key,
 };

@@ -3,12 +3,12 @@
 use serde::{Deserialize, Serialize};
 
 use crate::id::RunName;
-use crate::record::{Payload, named};
+use crate::record::{Typed, named};
 use crate::store::{Record, Table};
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum RowRecord {
-    Value(Payload),
+    Value(Typed),
     /// There was one, and its record was damaged: it is in quarantine under this number.
     Lost {
         quarantine: u64,

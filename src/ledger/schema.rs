@@ -1,5 +1,6 @@
 //! Schemas: the name, the version and the shape under which a type is stored.
 
+use std::any::TypeId;
 use std::cmp::Ordering;
 use std::fmt;
 
@@ -88,10 +89,37 @@ pub trait Versioned {
 /// One version of one type.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct SchemaRecord {
+    pub(crate) kind: SchemaKind,
+    /// The name of a state's type, or the topic; empty for the other kinds.
     pub(crate) name: String,
     pub(crate) version: u32,
     pub(crate) first_seen: Timestamp,
     pub(crate) form: Form,
+}
+
+/// What values of a schema are to the store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub(crate) enum SchemaKind {
+    /// The state of a run.
+    State,
+    /// What the steps emit under a topic.
+    Payload,
+    /// What the receiver of a topic answers.
+    Answer,
+    /// The outcome of a claim.
+    Claim,
+    /// The outcome of a step.
+    Step,
+    /// A row of the user's own.
+    Row,
+}
+
+impl SchemaKind {
+    /// Whether a name has one type for each version. Steps, claims and rows have types of all sorts
+    /// side by side: there each type has a schema of its own.
+    pub(crate) fn is_of_one_type(self) -> bool {
+        matches!(self, Self::State | Self::Payload | Self::Answer)
+    }
 }
 
 /// What a version of a type looks like in bytes.
@@ -112,12 +140,13 @@ pub(crate) enum Form {
 pub(crate) struct TypeVersion {
     pub(crate) name: &'static str,
     pub(crate) version: u32,
+    pub(crate) type_id: TypeId,
     form: fn() -> Result<Form>,
 }
 
 impl TypeVersion {
     pub(crate) fn of<S: Versioned + DeserializeOwned + 'static>() -> Self {
-        Self { name: S::NAME, version: S::VERSION, form: Form::of::<S> }
+        Self { name: S::NAME, version: S::VERSION, type_id: TypeId::of::<S>(), form: Form::of::<S> }
     }
 
     /// # Errors
@@ -141,16 +170,42 @@ impl Form {
     fn of<S: Versioned + DeserializeOwned + 'static>() -> Result<Self> {
         match S::CODEC {
             Codec::Json => Ok(Self::Json),
-            Codec::Binary => {
-                let shape = Shape::of::<S>().map_err(untraceable)?;
-                Ok(Self::Shape { fingerprint: shape.fingerprint(), shape: (*shape).clone() })
-            }
+            Codec::Binary => Ok(Self::of_shape(&*Shape::of::<S>().map_err(untraceable)?)),
         }
+    }
+
+    /// The form of a value that has no `Versioned`.
+    ///
+    /// # Errors
+    /// `Invalid` if the type has no shape.
+    pub(crate) fn of_value<T: DeserializeOwned + 'static>() -> Result<Self> {
+        match Shape::of::<T>() {
+            Ok(shape) => Ok(Self::of_shape(&shape)),
+            Err(error) => Err(Error::invalid(format!(
+                "{error}. Store a plain struct, a number or a text in its place. Nothing was written"
+            ))),
+        }
+    }
+
+    fn of_shape(shape: &Shape) -> Self {
+        Self::Shape { fingerprint: shape.fingerprint(), shape: shape.clone() }
     }
 
     /// The shape, if there is one.
     pub(crate) fn shape(&self) -> Option<&Shape> {
         if let Self::Shape { shape, .. } = self { Some(shape) } else { None }
+    }
+
+    /// The first fields that are not as they were, in words; `None` if all are.
+    pub(crate) fn differ(&self, now: &Self) -> Option<String> {
+        const NAMED: usize = 5;
+        let differences = self.differences(now);
+        let named = differences.get(..differences.len().min(NAMED)).filter(|d| !d.is_empty())?;
+        let more = match differences.len() - named.len() {
+            0 => String::new(),
+            more => format!("; and {more} more"),
+        };
+        Some(format!("{}{more}", named.join("; ")))
     }
 
     /// What is not as it was, in words.
@@ -187,11 +242,17 @@ impl Record for SchemaRecord {
 impl SchemaRecord {
     /// What stands in for one that was damaged, so that its number is not given to another type.
     pub(crate) fn lost(now: Timestamp) -> Self {
-        Self { name: String::new(), version: 0, first_seen: now, form: Form::Lost }
+        Self {
+            kind: SchemaKind::State,
+            name: String::new(),
+            version: 0,
+            first_seen: now,
+            form: Form::Lost,
+        }
     }
 
     pub(crate) fn is_lost(&self) -> bool {
-        self.name.is_empty() && self.version == 0
+        self.form == Form::Lost
     }
 }
 
@@ -240,22 +301,12 @@ pub(crate) fn check(stored: &SchemaRecord, name: &str, version: u32) -> Result<(
 /// # Errors
 /// `SchemaMismatch`, with the first fields that differ.
 pub(crate) fn check_form(of: &str, was: &Form, is: &Form) -> Result<()> {
-    const NAMED: usize = 5;
-    let differences = was.differences(is);
-    let Some(named) = differences.get(..differences.len().min(NAMED)).filter(|d| !d.is_empty())
-    else {
-        return Ok(());
-    };
-    let more = match differences.len() - named.len() {
-        0 => String::new(),
-        more => format!("; and {more} more"),
-    };
+    let Some(named) = was.differ(is) else { return Ok(()) };
     Err(Error::new(
         ErrorKind::SchemaMismatch,
         format!(
-            "{of} is not what it was when it was first stored: {}{more}. Raise `VERSION` when a \
-             type changes, and migrate what is stored. Nothing was changed",
-            named.join("; ")
+            "{of} is not what it was when it was first stored: {named}. Raise `VERSION` when a type \
+             changes, and migrate what is stored. Nothing was changed"
         ),
     ))
 }

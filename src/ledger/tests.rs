@@ -11,7 +11,8 @@ use crate::id::{CheckpointId, ExternalId, Fingerprint, IntentId, StoreId, Topic}
 use crate::id::{RunName, Scope};
 use crate::position::Position;
 use crate::record::{
-    Bytes, Chunk, ChunkId, Header, KeyList, Packed, Payload, decode, encode, open_frame, seal,
+    Bytes, Chunk, ChunkId, Header, KeyList, Packed, Payload, Typed, decode, encode, open_frame,
+    seal,
 };
 use crate::seq::{CommitSeq, Epoch, Incarnation};
 use crate::store::Record;
@@ -128,6 +129,7 @@ fn every_record_of_a_checkpoint_is_written_as_it_always_was() {
 #[test]
 fn every_record_is_written_as_it_always_was() {
     let payload = Payload::of(&(7u64, "seven".to_owned())).unwrap();
+    let payload = Typed { schema: 300, payload };
     golden(
         "run",
         &run_key(&run()),
@@ -135,7 +137,7 @@ fn every_record_is_written_as_it_always_was() {
             position: Position::Index(300),
             steps: 301,
             schema: 1,
-            state: payload.clone(),
+            state: payload.payload.clone(),
             epoch: Epoch::new(4),
             recovery_attempts: 2,
             created: at(1_767_225_600_000),
@@ -189,7 +191,7 @@ fn every_record_is_written_as_it_always_was() {
     );
     let schema = |name: &str, form| {
         let (name, first_seen) = (name.into(), at(1_767_225_600_000));
-        SchemaRecord { name, version: 3, first_seen, form }
+        SchemaRecord { kind: SchemaKind::State, name, version: 3, first_seen, form }
     };
     let form = TypeVersion::of::<Book>().form().unwrap();
     golden("schema", &schema_key(1), &schema("book", form));

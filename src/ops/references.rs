@@ -1,14 +1,15 @@
 //! Who refers to what: chunks and those who list them, checkpoints, their index and their counts. What
 //! the rows say of one another, and what is wrong with it.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use crate::id::RunName;
 use crate::ledger::{
-    CheckpointRow, ChunkList, ContentRecord, HistoryRecord, Kept, RunRecord, chunk_of_key,
-    count_of_key, id_key, run_of_history_key, sequence_of_key,
+    CheckpointRow, ChunkList, ContentRecord, HistoryRecord, IntentRecord, Kept, KeyRecord,
+    KeyState, RowRecord, RunRecord, Stage, chunk_of_key, count_of_key, id_key, run_of_history_key,
+    sequence_of_key,
 };
-use crate::record::ChunkId;
+use crate::record::{ChunkId, Typed};
 use crate::step::{chunks_of, distinct};
 use crate::store::{Read, Sum, Table};
 
@@ -27,6 +28,9 @@ pub(super) struct References {
     /// The lines that the index should have, and those it has.
     lines: Sum,
     lines_found: Sum,
+    /// The schemas that values, states among them, are written under, and those that are there.
+    schemas: BTreeSet<u32>,
+    schemas_found: BTreeSet<u32>,
 }
 
 impl References {
@@ -35,7 +39,11 @@ impl References {
         for id in listed_in(rows, table, key, bytes) {
             *self.listed.entry(id).or_default() += 1;
         }
+        self.schemas.extend(schemas_of(rows, table, key, bytes));
         match table {
+            Table::Schemas => {
+                self.schemas_found.extend(key.try_into().ok().map(u32::from_be_bytes));
+            }
             Table::Checkpoints => {
                 if let Ok(row) = rows.parse(key, bytes) {
                     self.take_in_checkpoint(key, &row);
@@ -68,9 +76,20 @@ impl References {
         }
     }
 
+    /// The schemas that something is written under, and that are missing.
+    pub(super) fn missing_schemas(&self) -> impl Iterator<Item = u32> + '_ {
+        self.schemas.difference(&self.schemas_found).copied()
+    }
+
     /// What is wrong.
     pub(super) fn faults(&self) -> Vec<String> {
         let mut faults = Vec::new();
+        match self.missing_schemas().count() {
+            0 => {}
+            missing => faults.push(format!(
+                "{missing} schemas are missing or damaged, and values are written under them"
+            )),
+        }
         let missing = self.listed.keys().filter(|id| !self.chunks.contains(*id)).count();
         if missing > 0 {
             faults.push(format!("{missing} chunks are listed, and are missing or damaged"));
@@ -99,6 +118,35 @@ impl References {
         }
         faults
     }
+}
+
+/// The schemas that the values in a row are written under.
+fn schemas_of(rows: &impl Read, table: Table, key: &[u8], bytes: &[u8]) -> Vec<u32> {
+    let of = |value: &Typed| value.schema;
+    match table {
+        Table::Runs => rows.parse(key, bytes).map(|run: RunRecord| vec![run.schema]),
+        Table::Checkpoints => rows.parse(key, bytes).map(|row| match row {
+            CheckpointRow::Checkpoint(record) => vec![record.schema],
+            _ => Vec::new(),
+        }),
+        Table::Keys => rows.parse(key, bytes).map(|record: KeyRecord| match &record.state {
+            KeyState::Done { outcome } => vec![of(outcome)],
+            _ => Vec::new(),
+        }),
+        Table::Intents => rows.parse(key, bytes).map(|record: IntentRecord| {
+            let outcome = match &record.stage {
+                Stage::Confirmed { outcome, .. } => outcome.as_ref(),
+                _ => None,
+            };
+            record.payload.iter().chain(outcome).map(of).collect()
+        }),
+        Table::Rows => rows.parse(key, bytes).map(|row| match &row {
+            RowRecord::Value(value) => vec![of(value)],
+            RowRecord::Lost { .. } => Vec::new(),
+        }),
+        _ => Ok(Vec::new()),
+    }
+    .unwrap_or_default()
 }
 
 /// The chunks that a row lists.

@@ -12,9 +12,9 @@ use super::verify::{Verification, look};
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ledger::{
-    CheckpointRow, ContentRecord, ExpiryRecord, KeyRecord, QuarantineRecord, chunk_of_key,
-    count_key, expiry_key_of_tick, expiry_tick, history_key, id_key, quarantine_key,
-    sequence_of_key,
+    CheckpointRow, ContentRecord, ExpiryRecord, KeyRecord, QuarantineRecord, SchemaRecord,
+    chunk_of_key, count_key, expiry_key_of_tick, expiry_tick, history_key, id_key, quarantine_key,
+    schema_key, sequence_of_key,
 };
 use crate::record::{Bytes, ChunkId, KeyList};
 use crate::seq::Epoch;
@@ -222,6 +222,11 @@ impl Work<'_> {
             if count > 1 {
                 self.new.put(&count_key(id), &ContentRecord::Count(count))?;
             }
+        }
+        // The numbers of schemas that are lost stay taken: under one that was given to another type, a
+        // value would be read as something else.
+        for schema in self.references.missing_schemas() {
+            self.new.put(&schema_key(schema), &SchemaRecord::lost(self.now))?;
         }
         Ok(())
     }

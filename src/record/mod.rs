@@ -36,7 +36,7 @@ pub(crate) use frame::{
 pub(crate) use json_diff::changes;
 pub(crate) use key_list::{KeyList, unpack};
 pub(crate) use name::{named, unnamed};
-pub(crate) use payload::Payload;
+pub(crate) use payload::{Payload, Typed};
 pub(crate) use proof::{Proof, Proven, SMALL_BYTES_MAX};
 pub(crate) use request::fingerprint;
 pub(crate) use savepoint::{HEAD_BYTES_MAX, PREFIX_BYTES, Prefix, SavepointError, is_savepoint};

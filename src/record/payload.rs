@@ -37,6 +37,13 @@ pub(crate) struct Payload {
     bytes: Bytes,
 }
 
+/// A value of the user's whose type has a row among the schemas.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Typed {
+    pub(crate) schema: u32,
+    pub(crate) payload: Payload,
+}
+
 impl Payload {
     /// Encodes a value, and proves that it comes back.
     pub(crate) fn of<T: Serialize + DeserializeOwned>(value: &T) -> Result<Self, EncodeError> {

@@ -11,18 +11,20 @@ use super::migrations::Migrations;
 use super::on_damage::refuse_quarantined;
 use super::schema::{Known, read_as, schema_for, schema_of};
 use super::state::{self, Stored};
-use super::tx::{check_key, row_value, store_value};
+use super::tx::{check_key, row_value};
+use super::unfit::unstorable;
 use super::valid::write_valid;
+use super::values::{Encoded, NewSchemas, Place, encode_under};
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{Fingerprint, RunName};
 use crate::ledger::{
-    CheckpointRecord, CheckpointRow, KeyRecord, KeyState, RowRecord, RunRecord, TypeVersion,
+    CheckpointRecord, CheckpointRow, Form, KeyRecord, KeyState, RowRecord, RunRecord, TypeVersion,
     Versioned, row_key, run_key, step_key,
 };
 use crate::position::Position;
-use crate::record::{Payload, encode, unnamed};
-use crate::store::{Plan, Read, Snapshot, Store, Table};
+use crate::record::{Payload, Typed, encode, unnamed};
+use crate::store::{Plan, Read, Schemas, Snapshot, Store, Table, View};
 
 /// The row in which a run keeps what was brought: one of the user's own, so nobody else needs to know
 /// of it.
@@ -206,14 +208,19 @@ fn put_run(
         changed: plan.now(),
     };
     plan.put(&run_key(run), &record)?;
-    let note = RowRecord::Value(store_value(plan, brought)?);
+    let schema_of_note = Known::of_value(Place::Row, 1, Form::of_value::<Brought>()?);
+    let note = Payload::of(brought).map_err(|error| unstorable(&error))?;
+    let note =
+        RowRecord::Value(Typed { schema: schema_for(plan, &schema_of_note)?, payload: note });
     plan.put(&row_key(run, NOTE), &note)?;
     Ok((schema, stored))
 }
 
 fn brought_to(rows: &impl Read, run: &RunName) -> Result<Option<Brought>> {
     let key = row_key(run, NOTE);
-    rows.record::<RowRecord>(&key)?.map(|row| row_value(&row, &key)).transpose()
+    // A type of the store's own: what is known of the program's types is not asked.
+    let row = rows.record::<RowRecord>(&key)?;
+    row.map(|row| row_value(rows, &Schemas::default(), &row, &key)).transpose()
 }
 
 fn refuse_gone_on(run: &RunName, record: &RunRecord, brought: &Brought) -> Result<()> {
@@ -250,12 +257,18 @@ fn conflict(run: &RunName, why: &str) -> Error {
 ///
 /// # Errors
 /// `Invalid` for one that cannot be stored, `LimitExceeded` for one that is too large.
-pub(crate) fn outcome_to_bring<R: Serialize + DeserializeOwned>(
-    rows: &impl Read,
+pub(crate) fn outcome_to_bring<R: Serialize + DeserializeOwned + 'static>(
+    view: &View<'_>,
+    outcomes: &mut Outcomes,
     outcome: &R,
-) -> Result<Payload> {
-    store_value(rows, outcome)
+) -> Result<Encoded> {
+    let schema = outcomes.0.schema_of::<R>(view, view.schemas(), Place::Step)?;
+    encode_under(view, schema, outcome)
 }
+
+/// The schemas of the outcomes that are brought in one call.
+#[derive(Default)]
+pub(crate) struct Outcomes(NewSchemas);
 
 /// Plans a key of the run as one that was seen, and never expires. One that is there stays as it is.
 ///
@@ -265,7 +278,7 @@ pub(crate) fn bring_key(
     plan: &mut Plan<'_>,
     run: &RunName,
     key: &[u8],
-    outcome: Payload,
+    outcome: Encoded,
 ) -> Result<()> {
     check_key(plan.limits(), key)?;
     let row = step_key(run, key);
@@ -273,7 +286,7 @@ pub(crate) fn bring_key(
         return Ok(());
     }
     let record = KeyRecord {
-        state: KeyState::Done { outcome },
+        state: KeyState::Done { outcome: outcome.stored(plan)? },
         request: None,
         epoch: plan.epoch(),
         changed: plan.now(),

@@ -11,14 +11,15 @@ use serde::de::DeserializeOwned;
 use super::doubt::Doubt;
 use super::expire::forget_expired;
 use super::open_claim::Open;
-use super::seen::{check_life, lost};
-use super::tx::{check_key, store_value, typed};
+use super::seen::{check_life, lost, outcome_in};
+use super::tx::check_key;
+use super::values::{Place, encode_value, read_value, schema_of_type};
 use crate::error::{Error, Result};
 use crate::id::Scope;
 use crate::ledger::{
     Key, KeyEvent, KeyRecord, KeyState, RequestMatch, open_claim_key, settled_claim_key,
 };
-use crate::record::Payload;
+use crate::record::Typed;
 use crate::seq::Epoch;
 use crate::store::{HoldKind, Pending, Plan, Read, Store, Table, Unreconciled, row_name};
 
@@ -65,14 +66,19 @@ impl Store {
     /// key was seen but its record is damaged: it is not new; `SchemaMismatch` if the stored outcome
     /// is not an `R`; `InDoubt` for a new key, if the store was set back and nobody has reconciled it
     /// since: see [`Store::reconcile`]; and those of a commit.
-    pub fn claim<R: Serialize + DeserializeOwned>(
+    pub fn claim<R: Serialize + DeserializeOwned + 'static>(
         &self,
         scope: &str,
         key: impl Into<Key>,
         request: &(impl Serialize + ?Sized),
     ) -> Result<Claimed<R>> {
         let (scope, key) = (Scope::new(scope)?, asked(key.into(), request)?);
-        self.commit(|plan| look_up(self, plan, &scope, &key))?.typed()
+        let view = self.view()?;
+        // An outcome that cannot be stored is found out before the call is made.
+        schema_of_type::<R>(&view, self.schemas(), Place::Claim)?;
+        let (found, joined) = view.join(|plan| look_up(self, plan, &scope, &key))?;
+        self.wait(joined)?;
+        found.typed(self)
     }
 
     /// Like [`claim`](Store::claim), but returns when the claim is planned: the [`Pending`] says
@@ -81,16 +87,17 @@ impl Store {
     ///
     /// # Errors
     /// Those of [`claim`](Store::claim) that refuse it; those of the commit come from the `Pending`.
-    pub fn submit_claim<R: Serialize + DeserializeOwned>(
+    pub fn submit_claim<R: Serialize + DeserializeOwned + 'static>(
         &self,
         scope: &str,
         key: impl Into<Key>,
         request: &(impl Serialize + ?Sized),
     ) -> Result<Pending<Claimed<R>>> {
         let (scope, key) = (Scope::new(scope)?, asked(key.into(), request)?);
-        let (found, joined) =
-            self.view_to_submit()?.join(|plan| look_up(self, plan, &scope, &key))?;
-        Ok(self.pending(found.typed()?, joined))
+        let view = self.view_to_submit()?;
+        schema_of_type::<R>(&view, self.schemas(), Place::Claim)?;
+        let (found, joined) = view.join(|plan| look_up(self, plan, &scope, &key))?;
+        Ok(self.pending(found.typed(self)?, joined))
     }
 }
 
@@ -110,18 +117,18 @@ fn asked(key: Key, request: &(impl Serialize + ?Sized)) -> Result<Key> {
 /// What a claim comes to, before a stored outcome is read as the user's type.
 enum Found<R> {
     Claimed(Claimed<R>),
-    Done { row: Vec<u8>, outcome: Payload, request: RequestMatch },
+    Done { row: Vec<u8>, outcome: Typed, request: RequestMatch },
 }
 
-impl<R: Serialize + DeserializeOwned> Found<R> {
+impl<R: Serialize + DeserializeOwned + 'static> Found<R> {
     /// Calls code of the user's.
-    fn typed(self) -> Result<Claimed<R>> {
+    fn typed(self, store: &Store) -> Result<Claimed<R>> {
         let (row, outcome, request) = match self {
             Self::Claimed(claimed) => return Ok(claimed),
             Self::Done { row, outcome, request } => (row, outcome, request),
         };
-        let outcome =
-            typed(&outcome, || format!("the outcome in {}", row_name(Table::Keys, &row)))?;
+        // A view, for the schema need not be durable yet.
+        let outcome = read_value(&store.view()?, store.schemas(), &outcome, || outcome_in(&row))?;
         Ok(match request {
             RequestMatch::ShapeDiffers => Claimed::OtherShape(outcome),
             _ => Claimed::Done(outcome),
@@ -189,7 +196,7 @@ fn answer<R>(record: KeyRecord, key: &Key, row: Vec<u8>) -> Result<Found<R>> {
     }
 }
 
-impl<R: Serialize + DeserializeOwned> Claim<R> {
+impl<R: Serialize + DeserializeOwned + 'static> Claim<R> {
     /// The call was made, and this was the answer. When it returns, that is durable.
     ///
     /// # Errors
@@ -208,9 +215,11 @@ impl<R: Serialize + DeserializeOwned> Claim<R> {
         let open = self.0;
         let store = open.store.clone();
         let view = store.view_to_submit()?;
-        let outcome = store_value(&view, outcome)?;
-        let ((), joined) =
-            view.join(|plan| open.settle_in(plan, KeyEvent::Complete { outcome }))?;
+        let outcome = encode_value(&view, store.schemas(), Place::Claim, outcome)?;
+        let ((), joined) = view.join(|plan| {
+            let outcome = outcome.stored(plan)?;
+            open.settle_in(plan, KeyEvent::Complete { outcome })
+        })?;
         Ok(store.pending((), joined))
     }
 

@@ -11,7 +11,8 @@ use serde::de::DeserializeOwned;
 
 use super::open_claim::Open;
 use super::seen::lost;
-use super::tx::{check_key, store_value};
+use super::tx::check_key;
+use super::values::{Place, encode_value};
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{Fingerprint, Scope};
@@ -102,7 +103,7 @@ impl Store {
     /// `NotFound` if no claim has that key; `Conflict` while this process holds a
     /// [`Claim`](crate::Claim) or a [`Doubt`] of it, or if it is settled; `Invalid` for a bad scope or
     /// key; `LimitExceeded` for a long key; `Damaged` if its record is, or was.
-    pub fn doubt<R: Serialize + DeserializeOwned>(
+    pub fn doubt<R: Serialize + DeserializeOwned + 'static>(
         &self,
         scope: &str,
         key: impl AsRef<[u8]>,
@@ -188,7 +189,7 @@ impl<R> Doubt<R> {
     }
 }
 
-impl<R: Serialize + DeserializeOwned> Doubt<R> {
+impl<R: Serialize + DeserializeOwned + 'static> Doubt<R> {
     /// It was done, and this was the answer: for a program that has asked the receiver. When it
     /// returns, that is durable.
     ///
@@ -214,8 +215,11 @@ impl<R: Serialize + DeserializeOwned> Doubt<R> {
     /// # Errors
     /// `Invalid` for an empty note; those of a commit; the call is then still in doubt.
     pub fn confirm_with_note(self, outcome: &R, note: &str) -> Result<()> {
-        let outcome = store_value(&self.open.store.view()?, outcome)?;
-        self.decide(AuditAction::Confirm, note, KeyEvent::Complete { outcome })
+        let store = &self.open.store;
+        let outcome = encode_value(&store.view()?, store.schemas(), Place::Claim, outcome)?;
+        self.decide(AuditAction::Confirm, note, |plan| {
+            Ok(KeyEvent::Complete { outcome: outcome.stored(plan)? })
+        })
     }
 
     /// [`release`](Doubt::release), decided by a person. `note`: who decided, and how they know. When
@@ -225,16 +229,22 @@ impl<R: Serialize + DeserializeOwned> Doubt<R> {
     /// # Errors
     /// `Invalid` for an empty note; those of a commit; the call is then still in doubt.
     pub fn release_with_note(self, note: &str) -> Result<()> {
-        self.decide(AuditAction::Release, note, KeyEvent::Release)
+        self.decide(AuditAction::Release, note, |_| Ok(KeyEvent::Release))
     }
 
-    fn decide(self, action: AuditAction, note: &str, event: KeyEvent) -> Result<()> {
+    fn decide(
+        self,
+        action: AuditAction,
+        note: &str,
+        event: impl FnOnce(&mut Plan<'_>) -> Result<KeyEvent>,
+    ) -> Result<()> {
         if note.trim().is_empty() {
             return Err(Error::invalid(
                 "a decision without a note: say who decided, and how they know. Nothing was written",
             ));
         }
         self.open.store.commit(|plan| {
+            let event = event(plan)?;
             self.open.settle_in(plan, event)?;
             self.open.audit_in(plan, action, note)
         })

@@ -19,8 +19,9 @@ use super::retain::sweep;
 use super::saves::{Last, Saves};
 use super::seen::{Settled, check_life, refuse_beyond_horizon, repeated};
 use super::state::{self, Stored};
-use super::tx::{Tx, Wants, check_key, store_value};
+use super::tx::{Tx, Wants, check_key};
 use super::valid::{cut_valid, write_valid};
+use super::values::{Place, encode_under};
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::RunName;
@@ -101,7 +102,7 @@ where
         }
     }
 
-    pub(super) fn step<R: Serialize + DeserializeOwned>(
+    pub(super) fn step<R: Serialize + DeserializeOwned + 'static>(
         &mut self,
         view: &View<'_>,
         key: &Key,
@@ -112,17 +113,19 @@ where
         check_life(key)?;
         let row = step_key(&self.name, &key.bytes);
         if let Some(settled) = self.settled_at(&row) {
-            return settled.repeated(key);
+            return settled.repeated(view, key);
         }
         let mut horizon = view.horizon();
         if let Some(record) = view.record::<KeyRecord>(&row)? {
             match forgotten(view, &row, &record)? {
-                None => return repeated(&record, key, &row),
+                None => return repeated(view, &record, key, &row),
                 Some(up_to) => horizon = up_to,
             }
         }
         refuse_beyond_horizon(horizon, key, &row)?;
         let position = self.position.advance(position)?;
+        // An outcome that cannot be stored is found out before the closure is called.
+        let schema = self.wants.schemas.schema_of::<R>(view, view.schemas(), Place::Step)?;
         let state = self.state.take().ok_or_else(without_state)?;
         let mut tx = Tx::new(view, &self.name, state, std::mem::take(&mut self.wants));
         // The state comes back from a closure that panics too: the run is never without one.
@@ -131,7 +134,7 @@ where
         (self.state, self.wants) = (Some(state), wants);
         let outcome = worked.unwrap_or_else(|panic| resume_unwind(panic))?;
         let labels = self.wants.checkpoint.take();
-        self.settled.push(Settled::of(row, key, store_value(view, &outcome)?));
+        self.settled.push(Settled::of(row, key, encode_under(view, schema, &outcome)?));
         self.check_rows(view)?;
         self.position = position;
         self.steps = self.steps.checked_add(1).ok_or_else(|| {

@@ -1,11 +1,11 @@
-//! Intents after their step: looked at, moved on by the relay, settled by a person.
+//! Intents after their step: looked at, and settled by a person.
 
 use std::fmt;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::tx::{store_value, typed};
+use super::values::{Place, encode_value, read_value};
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{ExternalId, IntentId, RunName, Topic};
@@ -13,9 +13,9 @@ use crate::ledger::{
     AuditAction, AuditEntry, AuditRecord, IntentEvent, IntentRecord, SettledBy, Stage, audit_key,
     intent_key, intent_of_key, next_stage, topic_prefix,
 };
-use crate::record::Payload;
+use crate::record::Typed;
 use crate::seq::Epoch;
-use crate::store::{Hold, HoldKind, Plan, Read, Store, Table, Unreconciled, misplaced};
+use crate::store::{HoldKind, Plan, Read, Store, Table, Unreconciled, misplaced};
 
 /// How far an intent is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -107,15 +107,20 @@ impl Store {
     /// an `O`; `Poisoned`.
     pub fn intent<P, O>(&self, id: &IntentId) -> Result<Option<Intent<P, O>>>
     where
-        P: Serialize + DeserializeOwned,
-        O: Serialize + DeserializeOwned,
+        P: Serialize + DeserializeOwned + 'static,
+        O: Serialize + DeserializeOwned + 'static,
     {
-        let Some(record) = find(&*self.read()?, id)? else { return Ok(None) };
+        let rows = self.read()?;
+        let Some(record) = find(&*rows, id)? else { return Ok(None) };
         let payload = record.payload.as_ref().ok_or_else(|| payload_lost(id))?;
+        let stage = effective(self, id, &record)?;
+        // What was settled meanwhile may be of a schema that is newer than the rows above.
+        let rows = self.read()?;
         Ok(Some(Intent {
-            payload: typed(payload, || format!("the payload of intent {id}"))?,
-            state: state_of(effective(self, id, &record)?, |outcome| {
-                typed(&outcome, || format!("the outcome of intent {id}"))
+            payload: read_value(&*rows, self.schemas(), payload, || payload_name(id))?,
+            state: state_of(stage, |outcome| {
+                let what = || format!("the outcome of intent {id}");
+                read_value(&*rows, self.schemas(), &outcome, what)
             })?,
             id: id.clone(),
             external_id: record.external_id,
@@ -172,16 +177,23 @@ impl Intents {
     ///
     /// # Errors
     /// `NotFound`; `Conflict` if it is not in doubt; and those of a commit.
-    pub fn confirm<O: Serialize + DeserializeOwned>(
+    pub fn confirm<O: Serialize + DeserializeOwned + 'static>(
         &self,
         id: &IntentId,
         outcome: Option<&O>,
         note: &str,
     ) -> Result<()> {
-        let rows = self.store.read()?;
-        let outcome = outcome.map(|outcome| store_value(&*rows, outcome)).transpose()?;
-        let event = IntentEvent::Confirm { outcome, by: SettledBy::Person };
-        self.decide(id, AuditAction::Confirm, note, event)
+        let outcome = match outcome {
+            Some(outcome) => {
+                let (view, place) = (self.store.view()?, Place::Answer(id.topic()));
+                Some(encode_value(&view, self.store.schemas(), place, outcome)?)
+            }
+            None => None,
+        };
+        self.decide(id, AuditAction::Confirm, note, |plan| {
+            let outcome = outcome.map(|outcome| outcome.stored(plan)).transpose()?;
+            Ok(IntentEvent::Confirm { outcome, by: SettledBy::Person })
+        })
     }
 
     /// Says that an effect that is in doubt, or not sent yet, was not done and shall not be.
@@ -190,7 +202,7 @@ impl Intents {
     /// `NotFound`; `Conflict` if it is settled or being sent; and those of a commit.
     pub fn reject(&self, id: &IntentId, note: &str) -> Result<()> {
         let event = IntentEvent::Reject { why: note.to_owned(), by: SettledBy::Person };
-        self.decide(id, AuditAction::Reject, note, event)
+        self.decide(id, AuditAction::Reject, note, |_| Ok(event))
     }
 
     /// Says that an effect in doubt was not done and cannot be done any more by what was sent: the
@@ -200,7 +212,7 @@ impl Intents {
     /// `NotFound`; `Conflict` if it is not in doubt; and those of a commit.
     pub fn resend(&self, id: &IntentId, note: &str) -> Result<()> {
         let event = IntentEvent::NotApplied { by: SettledBy::Person };
-        self.decide(id, AuditAction::Resend, note, event)
+        self.decide(id, AuditAction::Resend, note, |_| Ok(event))
     }
 
     /// What people decided, oldest first, at most `most`.
@@ -218,9 +230,10 @@ impl Intents {
         id: &IntentId,
         action: AuditAction,
         note: &str,
-        event: IntentEvent,
+        event: impl FnOnce(&mut Plan<'_>) -> Result<IntentEvent>,
     ) -> Result<()> {
         self.store.commit(|plan| {
+            let event = event(plan)?;
             let record = find(plan, id)?.ok_or_else(|| no_such(id))?;
             if record.stage == Stage::InFlight && !is_abandoned(plan, id, record.epoch) {
                 return Err(Error::new(
@@ -243,93 +256,7 @@ impl Intents {
     }
 }
 
-/// An intent the relay has to see to.
-pub(crate) struct Outstanding {
-    pub(crate) id: IntentId,
-    pub(crate) external_id: ExternalId,
-    pub(crate) stage: Stage,
-    pub(crate) payload: Option<Payload>,
-    pub(crate) attempts: u32,
-}
-
-/// The outstanding intents of a topic behind `after`, oldest first, at most `most`. What an earlier
-/// epoch, or a relay that is gone, left in flight is in doubt.
-pub(crate) fn outstanding(
-    store: &Store,
-    topic: &Topic,
-    after: Option<&IntentId>,
-    most: usize,
-) -> Result<Vec<Outstanding>> {
-    let rows = store.read()?;
-    // The key right behind another one: the same with a zero byte.
-    let from = after.map_or_else(Vec::new, |id| [intent_key(id, false), vec![0]].concat());
-    let listed = rows.scan(Table::Intents, &topic_prefix(topic, false), &from, most)?;
-    listed
-        .iter()
-        .map(|(key, row)| {
-            let record = rows.parse::<IntentRecord>(key, row)?;
-            let id = id_of(key)?;
-            // Asked by the relay that holds the topic, before it sends: none is in flight.
-            let stage = match record.stage {
-                Stage::InFlight => abandon(Stage::InFlight),
-                stage => stage,
-            };
-            Ok(Outstanding {
-                id,
-                external_id: record.external_id,
-                stage,
-                payload: record.payload,
-                attempts: record.attempts,
-            })
-        })
-        .collect()
-}
-
-/// Takes the topic: one relay delivers it at a time, and none before the store is reconciled.
-pub(crate) fn reserve_topic(store: &Store, topic: &Topic) -> Result<Hold> {
-    Unreconciled::refuse(&*store.read()?)?;
-    store.hold(HoldKind::Topic, topic.as_str().as_bytes())?.ok_or_else(|| {
-        Error::new(
-            ErrorKind::Conflict,
-            format!(
-                "the topic \"{topic}\" is being delivered in this process already: wait for that relay"
-            ),
-        )
-    })
-}
-
-/// What is to be done, as the receiver wants it.
-pub(crate) fn payload_of<P: Serialize + DeserializeOwned>(intent: &Outstanding) -> Result<P> {
-    let payload = intent.payload.as_ref().ok_or_else(|| payload_lost(&intent.id))?;
-    typed(payload, || format!("the payload of intent {}", intent.id))
-}
-
-/// The receiver's answer, as it is stored.
-pub(crate) fn outcome_of<O: Serialize + DeserializeOwned>(
-    store: &Store,
-    outcome: &O,
-) -> Result<Payload> {
-    store_value(&*store.read()?, outcome)
-}
-
-/// Moves an intent on and returns its new stage when that is durable. `was_in_doubt`: as it was
-/// handed out by [`outstanding`], when what stood in flight had nobody at it.
-pub(crate) fn advance(
-    store: &Store,
-    id: &IntentId,
-    was_in_doubt: bool,
-    event: IntentEvent,
-) -> Result<Stage> {
-    store.commit(|plan| {
-        let mut record = find(plan, id)?.ok_or_else(|| no_such(id))?;
-        if was_in_doubt && record.stage == Stage::InFlight {
-            record.stage = abandon(record.stage);
-        }
-        step_on(plan, id, record, event)
-    })
-}
-
-fn step_on(
+pub(super) fn step_on(
     plan: &mut Plan<'_>,
     id: &IntentId,
     mut record: IntentRecord,
@@ -369,7 +296,7 @@ fn is_abandoned(plan: &Plan<'_>, id: &IntentId, epoch: Epoch) -> bool {
     epoch != plan.epoch() || !plan.is_held(HoldKind::Topic, id.topic().as_str().as_bytes())
 }
 
-fn abandon(stage: Stage) -> Stage {
+pub(super) fn abandon(stage: Stage) -> Stage {
     // `InFlight` always takes it; any other stage is as it is.
     next_stage(stage.clone(), IntentEvent::Abandon).unwrap_or(stage)
 }
@@ -393,7 +320,7 @@ pub(super) fn effective(store: &Store, id: &IntentId, record: &IntentRecord) -> 
     Ok(now)
 }
 
-fn find(rows: &impl Read, id: &IntentId) -> Result<Option<IntentRecord>> {
+pub(super) fn find(rows: &impl Read, id: &IntentId) -> Result<Option<IntentRecord>> {
     match rows.record(&intent_key(id, false))? {
         Some(record) => Ok(Some(record)),
         None => rows.record(&intent_key(id, true)),
@@ -402,7 +329,7 @@ fn find(rows: &impl Read, id: &IntentId) -> Result<Option<IntentRecord>> {
 
 fn state_of<O>(
     stage: Stage,
-    outcome_of: impl FnOnce(Payload) -> Result<O>,
+    outcome_of: impl FnOnce(Typed) -> Result<O>,
 ) -> Result<IntentState<O>> {
     Ok(match stage {
         Stage::Prepared => IntentState::Prepared,
@@ -415,15 +342,19 @@ fn state_of<O>(
     })
 }
 
-fn id_of(key: &[u8]) -> Result<IntentId> {
+pub(super) fn payload_name(id: &IntentId) -> String {
+    format!("the payload of intent {id}")
+}
+
+pub(super) fn id_of(key: &[u8]) -> Result<IntentId> {
     intent_of_key(key).ok_or_else(|| misplaced(Table::Intents, key))
 }
 
-fn no_such(id: &IntentId) -> Error {
+pub(super) fn no_such(id: &IntentId) -> Error {
     Error::new(ErrorKind::NotFound, format!("there is no intent {id}"))
 }
 
-fn payload_lost(id: &IntentId) -> Error {
+pub(super) fn payload_lost(id: &IntentId) -> Error {
     Error::damaged(format!(
         "the record of intent {id} was damaged and its payload is in quarantine: ask the receiver \
          for its external id, then confirm or reject it"

@@ -1,6 +1,6 @@
 //! The way from one version of a type to the next.
 
-use std::any::Any;
+use std::any::{Any, TypeId};
 use std::borrow::Cow;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -8,7 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::tx::unstorable;
+use super::unfit::unstorable;
 use super::valid::{check_valid, read_valid};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ledger::{Form, SchemaRecord, TypeVersion, Versioned, check_form, check_schema};
@@ -43,6 +43,8 @@ use crate::record::Payload;
 #[must_use = "hand it to `Store::run_with` or `Store::migrate`"]
 pub struct Migrations {
     links: Vec<Link>,
+    /// Types that are of their version although no step leads to them.
+    types: Vec<TypeVersion>,
 }
 
 /// One step of the way.
@@ -83,6 +85,17 @@ impl Migrations {
         };
         let (from, to) = (TypeVersion::of::<From>(), TypeVersion::of::<To>());
         self.links.push(Link { from, to, work: Box::new(work) });
+        self
+    }
+
+    /// Says that values of this type are of its [`VERSION`](Versioned::VERSION), although no step leads
+    /// to it: see [`Options::value_migrations`](crate::Options::value_migrations). What is stored of an
+    /// older version is refused.
+    pub fn version<T>(mut self) -> Self
+    where
+        T: Versioned + DeserializeOwned + 'static,
+    {
+        self.types.push(TypeVersion::of::<T>());
         self
     }
 
@@ -129,6 +142,36 @@ impl Migrations {
             check_form(&next.from.to_string(), &link.to.form()?, &next.from.form()?)?;
         }
         Ok(Way { links })
+    }
+
+    /// The version of a type of values: what the steps say of it, or else 1.
+    pub(super) fn version_of(&self, of: TypeId) -> u32 {
+        self.type_of(of).map_or(1, |known| known.version)
+    }
+
+    fn type_of(&self, of: TypeId) -> Option<TypeVersion> {
+        let ends = self.links.iter().flat_map(|link| [link.from, link.to]);
+        ends.chain(self.types.iter().copied()).find(|end| end.type_id == of)
+    }
+
+    /// The way from a stored value of an older version to a type. Values are stored without the names
+    /// of their types: the version and the shape say where the way begins.
+    ///
+    /// # Errors
+    /// Those of [`way`](Self::way).
+    pub(super) fn way_of_value(&self, stored: &SchemaRecord, to: TypeId) -> Result<Way<'_>> {
+        let wanted = self.type_of(to);
+        let mut name = wanted.map_or("", |wanted| wanted.name);
+        let mut version = wanted.map_or(1, |wanted| wanted.version);
+        for _ in &self.links {
+            if version == stored.version {
+                break;
+            }
+            if let Some(link) = self.links.iter().find(|link| link.to.is(name, version)) {
+                (name, version) = (link.from.name, link.from.version);
+            }
+        }
+        self.way(&SchemaRecord { name: name.to_owned(), ..stored.clone() }, wanted.as_ref())
     }
 
     /// Whether a step begins at a type of this name.

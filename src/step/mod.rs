@@ -4,6 +4,7 @@ mod arrive;
 mod checkpoints;
 mod claim;
 mod content;
+mod deliver;
 mod diff;
 mod done;
 mod doubt;
@@ -21,6 +22,7 @@ mod on_damage;
 mod open_claim;
 mod pick_up;
 mod reconcile;
+mod records;
 mod recover;
 mod retain;
 mod run;
@@ -30,7 +32,9 @@ mod schema;
 mod seen;
 mod state;
 mod tx;
+mod unfit;
 mod valid;
+mod values;
 
 pub use checkpoints::Checkpoints;
 pub use claim::{Claim, Claimed};
@@ -44,6 +48,7 @@ pub use listing::{Checkpoint, CheckpointCursor, CheckpointFilter, CheckpointPage
 pub use migrate::{Migrate, Migrated};
 pub use migrations::Migrations;
 pub use on_damage::{FellBack, OnDamage};
+pub use records::RecordView;
 pub use recover::Recovery;
 pub use retain::{Freed, RetentionPlan};
 pub use run::Run;
@@ -51,13 +56,13 @@ pub use saves::Autosave;
 pub use tx::Tx;
 
 pub(crate) use arrive::{
-    Arrival, Brings, bring_checkpoint, bring_key, bring_run, keys_of_run, outcome_to_bring,
-    run_now, state_now, was_brought,
+    Arrival, Brings, Outcomes, bring_checkpoint, bring_key, bring_run, keys_of_run,
+    outcome_to_bring, run_now, state_now, was_brought,
 };
 pub(crate) use content::{bytes_in as chunk_bytes, distinct};
-pub(crate) use history::{proven as proven_state, put_back as put_back_checkpoint};
-pub(crate) use intents::{
-    Outstanding, advance, outcome_of, outstanding, payload_of, reserve_topic,
+pub(crate) use deliver::{
+    Outstanding, advance, check_types, outcome_of, outstanding, payload_of, reserve_topic,
 };
+pub(crate) use history::{proven as proven_state, put_back as put_back_checkpoint};
 pub(crate) use savepoint::{About, Import, Imported, Savepoint};
 pub(crate) use state::{list_of as chunks_of, put_back as put_back_state};

@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::seen::put_settled;
-use super::tx::store_value;
+use super::values::{Place, encode_value};
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::Scope;
@@ -41,12 +41,14 @@ impl<R> Open<R> {
     }
 }
 
-impl<R: Serialize + DeserializeOwned> Open<R> {
+impl<R: Serialize + DeserializeOwned + 'static> Open<R> {
     pub(super) fn complete(self, outcome: &R) -> Result<()> {
         let view = self.store.view()?;
-        let outcome = store_value(&view, outcome)?;
-        let ((), joined) =
-            view.join(|plan| self.settle_in(plan, KeyEvent::Complete { outcome }))?;
+        let outcome = encode_value(&view, self.store.schemas(), Place::Claim, outcome)?;
+        let ((), joined) = view.join(|plan| {
+            let outcome = outcome.stored(plan)?;
+            self.settle_in(plan, KeyEvent::Complete { outcome })
+        })?;
         self.store.wait(joined)
     }
 

@@ -140,7 +140,7 @@ where
     /// `Uncertain`, `NoSpace`, `Io` or `Fenced` the handle is `Poisoned`: reopen the store. Should the
     /// type's own `Deserialize` refuse the state from before a failed step, this run is `Poisoned`: open
     /// it again.
-    pub fn step<R: Serialize + DeserializeOwned>(
+    pub fn step<R: Serialize + DeserializeOwned + 'static>(
         &mut self,
         key: impl Into<Key>,
         position: impl Into<Position>,
@@ -162,7 +162,7 @@ where
     ///
     /// # Errors
     /// Those of [`step`](Run::step) that refuse it; those of the commit come from the `Pending`.
-    pub fn submit<R: Serialize + DeserializeOwned>(
+    pub fn submit<R: Serialize + DeserializeOwned + 'static>(
         &mut self,
         key: impl Into<Key>,
         position: impl Into<Position>,
@@ -180,7 +180,7 @@ where
     ///
     /// # Errors
     /// Those of [`step`](Run::step); the first one ends the batch, and nothing of it was written.
-    pub fn batch<R: Serialize + DeserializeOwned, K: Into<Key>, P: Into<Position>, I>(
+    pub fn batch<R: Serialize + DeserializeOwned + 'static, K: Into<Key>, P: Into<Position>, I>(
         &mut self,
         items: impl IntoIterator<Item = (K, P, I)>,
         mut work: impl FnMut(&mut Tx<'_, S>, I) -> Result<R>,
@@ -329,10 +329,14 @@ impl<S> Run<S> {
     ///
     /// # Errors
     /// Those of [`Tx::get`], and `Poisoned`.
-    pub fn get<T: Serialize + DeserializeOwned>(&self, key: impl AsRef<[u8]>) -> Result<Option<T>> {
+    pub fn get<T>(&self, key: impl AsRef<[u8]>) -> Result<Option<T>>
+    where
+        T: Serialize + DeserializeOwned + 'static,
+    {
         let key = row_key(&self.name, key.as_ref());
-        let row = self.store.read()?.record::<RowRecord>(&key)?;
-        row.map(|row| row_value(&row, &key)).transpose()
+        let rows = self.store.read()?;
+        let row = rows.record::<RowRecord>(&key)?;
+        row.map(|row| row_value(&*rows, self.store.schemas(), &row, &key)).transpose()
     }
 }
 

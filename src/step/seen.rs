@@ -4,22 +4,25 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::done::Done;
-use super::tx::typed;
+use super::values::{Encoded, read_value};
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ledger::{ExpiryRecord, Key, KeyRecord, KeyState, Request, RequestMatch, expiry_key};
-use crate::record::Payload;
-use crate::store::{Plan, Table, row_name};
+use crate::record::Typed;
+use crate::store::{Plan, Table, View, row_name};
 
 /// The answer to a step whose key was seen before.
-pub(super) fn repeated<R: Serialize + DeserializeOwned>(
+pub(super) fn repeated<R: Serialize + DeserializeOwned + 'static>(
+    view: &View<'_>,
     record: &KeyRecord,
     key: &Key,
     row: &[u8],
 ) -> Result<Done<R>> {
     refuse_other_request(record, key, row)?;
     match &record.state {
-        KeyState::Done { outcome } => done(outcome, row),
+        KeyState::Done { outcome } => {
+            read_value(view, view.schemas(), outcome, || outcome_in(row)).map(Done::Duplicate)
+        }
         KeyState::Lost { quarantine } => Err(lost(row, *quarantine)),
         KeyState::InFlight | KeyState::InDoubt { .. } => Err(Error::damaged(format!(
             "{} is {}, which the key of a step never is. Nothing was written; close the store and run \
@@ -45,8 +48,8 @@ pub(super) fn refuse_beyond_horizon(horizon: Timestamp, key: &Key, row: &[u8]) -
     Ok(())
 }
 
-fn done<R: Serialize + DeserializeOwned>(outcome: &Payload, row: &[u8]) -> Result<Done<R>> {
-    typed(outcome, || format!("the outcome in {}", row_name(Table::Keys, row))).map(Done::Duplicate)
+pub(super) fn outcome_in(row: &[u8]) -> String {
+    format!("the outcome in {}", row_name(Table::Keys, row))
 }
 
 fn refuse_other_request(record: &KeyRecord, key: &Key, row: &[u8]) -> Result<()> {
@@ -101,11 +104,11 @@ pub(super) struct Settled {
     request: Option<Request>,
     ttl_ms: Option<u64>,
     issued: Option<Timestamp>,
-    outcome: Payload,
+    outcome: Encoded,
 }
 
 impl Settled {
-    pub(super) fn of(row: Vec<u8>, key: &Key, outcome: Payload) -> Self {
+    pub(super) fn of(row: Vec<u8>, key: &Key, outcome: Encoded) -> Self {
         let ttl_ms = key.ttl.map(|ttl| u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX));
         Self { row, request: key.request, ttl_ms, issued: key.issued, outcome }
     }
@@ -115,15 +118,19 @@ impl Settled {
     }
 
     /// The answer to a later step of the same call with this key.
-    pub(super) fn repeated<R: Serialize + DeserializeOwned>(&self, key: &Key) -> Result<Done<R>> {
+    pub(super) fn repeated<R>(&self, view: &View<'_>, key: &Key) -> Result<Done<R>>
+    where
+        R: Serialize + DeserializeOwned + 'static,
+    {
         refuse_request(self.request, key, &self.row)?;
-        done(&self.outcome, &self.row)
+        self.outcome.value(view, || outcome_in(&self.row)).map(Done::Duplicate)
     }
 
     /// Writes the key, and where it will be found when its time is over. Its life counts from now, not
     /// from when the closure was called.
     pub(super) fn write(self, plan: &mut Plan<'_>) -> Result<()> {
         let Self { row, request, ttl_ms, issued, outcome } = self;
+        let outcome = outcome.stored(plan)?;
         put_settled(plan, &row, outcome, request, (ttl_ms, issued))
     }
 }
@@ -131,7 +138,7 @@ impl Settled {
 pub(super) fn put_settled(
     plan: &mut Plan<'_>,
     row: &[u8],
-    outcome: Payload,
+    outcome: Typed,
     request: Option<Request>,
     (ttl_ms, issued): (Option<u64>, Option<Timestamp>),
 ) -> Result<()> {

@@ -8,13 +8,13 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::labels::Labels;
+use super::values::{Encoded, NewSchemas, Place, encode_under, read_value};
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{Fingerprint, IntentId, RunName, Topic};
 use crate::ledger::{IntentRecord, RowRecord, Stage, intent_key, row_key};
-use crate::record::{DecodeError, EncodeError, Payload};
 use crate::seq::Epoch;
-use crate::store::{Limits, Plan, Read, Table, View, row_name};
+use crate::store::{Limits, Plan, Read, Schemas, Table, View, row_name};
 
 /// A step in the making: the state to change, and what else is to become durable with it.
 pub struct Tx<'a, S> {
@@ -28,8 +28,10 @@ pub struct Tx<'a, S> {
 /// What the closures of a call asked for beside the new state.
 #[derive(Default)]
 pub(super) struct Wants {
-    intents: Vec<(IntentId, IntentRecord)>,
-    rows: BTreeMap<Vec<u8>, Option<RowRecord>>,
+    /// Each with its payload, which the record gets when the call joins.
+    intents: Vec<(IntentId, IntentRecord, Encoded)>,
+    rows: BTreeMap<Vec<u8>, Option<Encoded>>,
+    pub(super) schemas: NewSchemas,
     pub(super) checkpoint: Option<Labels>,
 }
 
@@ -39,21 +41,22 @@ impl<S> Tx<'_, S> {
     ///
     /// # Errors
     /// `Invalid` for a bad topic name or a payload that cannot be stored; `LimitExceeded` for one
-    /// that is too large.
-    pub fn emit<P: Serialize + DeserializeOwned>(
+    /// that is too large; `SchemaMismatch` if what was emitted under the topic before is of another
+    /// type: a topic has one type for each version.
+    pub fn emit<P: Serialize + DeserializeOwned + 'static>(
         &mut self,
         topic: &str,
         payload: &P,
     ) -> Result<IntentId> {
-        let payload = store_value(self.view, payload)?;
         let topic = Topic::new(topic)?;
+        let payload = self.encode(Place::Payload(&topic), payload)?;
         // Reserved under the run's name: a checkpoint that is saved meanwhile comes before it.
         let id = IntentId::new(topic, self.view.take_id_of(self.run.as_str().as_bytes())?);
         let now = self.view.now();
         let record = IntentRecord {
             stage: Stage::Prepared,
             fingerprint: Fingerprint::of_bytes(payload.bytes()),
-            payload: Some(payload),
+            payload: None,
             external_id: self.view.external_id(&id),
             run: Some(self.run.clone()),
             epoch: self.view.epoch(),
@@ -62,7 +65,7 @@ impl<S> Tx<'_, S> {
             attempts: 0,
             probed: 0,
         };
-        self.wants.intents.push((id.clone(), record));
+        self.wants.intents.push((id.clone(), record, payload));
         Ok(id)
     }
 
@@ -83,14 +86,14 @@ impl<S> Tx<'_, S> {
     /// # Errors
     /// `Invalid` for a value that cannot be stored; `LimitExceeded` for a key or a value that is too
     /// large.
-    pub fn put<T: Serialize + DeserializeOwned>(
+    pub fn put<T: Serialize + DeserializeOwned + 'static>(
         &mut self,
         key: impl AsRef<[u8]>,
         value: &T,
     ) -> Result<()> {
         check_key(self.view.limits(), key.as_ref())?;
-        let value = store_value(self.view, value)?;
-        self.wants.rows.insert(row_key(self.run, key.as_ref()), Some(RowRecord::Value(value)));
+        let value = self.encode(Place::Row, value)?;
+        self.wants.rows.insert(row_key(self.run, key.as_ref()), Some(value));
         Ok(())
     }
 
@@ -109,13 +112,25 @@ impl<S> Tx<'_, S> {
     /// # Errors
     /// `Damaged` if its bytes are not what was written; `SchemaMismatch` if it was written as
     /// another type.
-    pub fn get<T: Serialize + DeserializeOwned>(&self, key: impl AsRef<[u8]>) -> Result<Option<T>> {
+    pub fn get<T>(&self, key: impl AsRef<[u8]>) -> Result<Option<T>>
+    where
+        T: Serialize + DeserializeOwned + 'static,
+    {
         let key = row_key(self.run, key.as_ref());
-        let row = match self.wants.rows.get(&key) {
-            Some(row) => row.clone(),
-            None => self.view.record::<RowRecord>(&key)?,
-        };
-        row.map(|row| row_value(&row, &key)).transpose()
+        if let Some(row) = self.wants.rows.get(&key) {
+            let what = || row_name(Table::Rows, &key);
+            return row.as_ref().map(|row| row.value(self.view, what)).transpose();
+        }
+        let row = self.view.record::<RowRecord>(&key)?;
+        row.map(|row| row_value(self.view, self.view.schemas(), &row, &key)).transpose()
+    }
+
+    fn encode<T>(&mut self, place: Place<'_>, value: &T) -> Result<Encoded>
+    where
+        T: Serialize + DeserializeOwned + 'static,
+    {
+        let schema = self.wants.schemas.schema_of::<T>(self.view, self.view.schemas(), place)?;
+        encode_under(self.view, schema, value)
     }
 
     /// The time of this step, by the store's clock.
@@ -149,12 +164,16 @@ impl Wants {
     }
 
     pub(super) fn write(self, plan: &mut Plan<'_>) -> Result<()> {
-        for (id, record) in self.intents {
+        for (id, record, payload) in self.intents {
+            let record = IntentRecord { payload: Some(payload.stored(plan)?), ..record };
             plan.put(&intent_key(&id, false), &record)?;
         }
         for (key, row) in self.rows {
             match row {
-                Some(row) => plan.put(&key, &row)?,
+                Some(row) => {
+                    let row = RowRecord::Value(row.stored(plan)?);
+                    plan.put(&key, &row)?;
+                }
                 None => plan.delete(Table::Rows, &key)?,
             }
         }
@@ -169,58 +188,15 @@ impl<S> fmt::Debug for Tx<'_, S> {
     }
 }
 
-/// A user's value as it is stored. Calls code of the user's.
-///
-/// # Errors
-/// `Invalid` for one that cannot be, `LimitExceeded` for one that is too large.
-pub(super) fn store_value<T: Serialize + DeserializeOwned>(
-    rows: &impl Read,
-    value: &T,
-) -> Result<Payload> {
-    let payload = Payload::of(value).map_err(|error| unstorable(&error))?;
-    rows.check_value(payload.bytes().len())?;
-    Ok(payload)
-}
-
-pub(super) fn unstorable(error: &EncodeError) -> Error {
-    Error::invalid(format!("{error}. Nothing was written"))
-}
-
-/// A stored value whose type no schema names, read as the type asked for.
-pub(super) fn typed<T: Serialize + DeserializeOwned>(
-    payload: &Payload,
-    what: impl FnOnce() -> String,
-) -> Result<T> {
-    payload.value_of_type().map_err(|error| {
-        if error.is_newer() {
-            return too_new(&what(), error);
-        }
-        Error::new(
-            ErrorKind::SchemaMismatch,
-            format!(
-                "{} was written as another type: {error}. Read it as that one; nothing was changed",
-                what()
-            ),
-        )
-        .with_source(error)
-    })
-}
-
-/// A stored value that only a newer program can read.
-pub(super) fn too_new(what: &str, error: DecodeError) -> Error {
-    Error::new(
-        ErrorKind::TooNew,
-        format!(
-            "{what} was written by a newer program: {error}. Upgrade this one; nothing was changed"
-        ),
-    )
-    .with_source(error)
-}
-
 /// The value of a row of the user's own.
-pub(super) fn row_value<T: Serialize + DeserializeOwned>(row: &RowRecord, key: &[u8]) -> Result<T> {
+pub(super) fn row_value<T: Serialize + DeserializeOwned + 'static>(
+    rows: &impl Read,
+    schemas: &Schemas,
+    row: &RowRecord,
+    key: &[u8],
+) -> Result<T> {
     match row {
-        RowRecord::Value(value) => typed(value, || row_name(Table::Rows, key)),
+        RowRecord::Value(value) => read_value(rows, schemas, value, || row_name(Table::Rows, key)),
         RowRecord::Lost { quarantine } => Err(Error::damaged(format!(
             "{} was damaged, and is number {quarantine} in quarantine: write it again, or remove it",
             row_name(Table::Rows, key)

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::tx::{too_new, unstorable};
+use super::unfit::{too_new, unstorable};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ledger::Versioned;
 use crate::record::{Chunked, Payload, Proof, Proven};

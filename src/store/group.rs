@@ -47,6 +47,7 @@ pub(super) struct Committer {
     pub(super) held: Held,
     /// Asked by every call before it takes any lock.
     pub(super) home: Home,
+    pub(super) schemas: super::schemas::Schemas,
     pub(super) store: StoreId,
     pub(super) epoch: Epoch,
     pub(super) retention: Retention,
@@ -88,6 +89,7 @@ impl Committer {
             clock: options.clock.clone(),
             held: Held::default(),
             home: Home::of(lock.chain(medium.numbers().iter().copied()).collect()),
+            schemas: super::schemas::Schemas::new(options.values.clone()),
             store,
             epoch,
             retention: options.retention,
@@ -334,7 +336,7 @@ impl Committer {
     }
 
     /// The durable state.
-    fn durable(&self) -> Arc<Snapshot> {
+    pub(super) fn durable(&self) -> Arc<Snapshot> {
         self.durable.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 

@@ -14,6 +14,7 @@ use super::options::Options;
 use super::pending::Pending;
 use super::plan::Plan;
 use super::retention::Retention;
+use super::schemas::Schemas;
 use super::snapshot::{Read, Snapshot};
 use super::tables::Table;
 use super::view::{Joined, View};
@@ -251,6 +252,11 @@ impl Store {
     /// How many checkpoints of a run are kept, unless it was told otherwise.
     pub(crate) fn retention(&self) -> Retention {
         self.inner.committer.retention
+    }
+
+    /// What this process has found out about the store's schemas.
+    pub(crate) fn schemas(&self) -> &Schemas {
+        &self.inner.committer.schemas
     }
 
     /// The durable state.

@@ -22,6 +22,7 @@ mod layers;
 mod line;
 mod lock;
 mod marks;
+mod meta_json;
 #[cfg(test)]
 mod model;
 mod numbers;
@@ -37,6 +38,7 @@ mod raise;
 mod rebuild;
 mod retention;
 mod rows;
+mod schemas;
 mod shadow;
 mod slots;
 mod snapshot;
@@ -59,8 +61,10 @@ pub(crate) use head::{META_UNCLEAN, Unclean, unclean_key};
 pub(crate) use held::{Hold, HoldKind};
 pub(crate) use inspect::Inspection;
 pub(crate) use integrity::Sum;
+pub(crate) use meta_json::meta_json;
 pub(crate) use plan::{Plan, too_many_rows};
 pub(crate) use rebuild::{Highest, Rebuild, rebuild};
+pub(crate) use schemas::Schemas;
 pub(crate) use snapshot::{Read, Row, Snapshot, frame_of, list_of, misplaced, row_name};
 #[cfg(feature = "testing")]
 pub(crate) use system::{Asked, Watch, watch};

@@ -1,5 +1,6 @@
 //! How a store is opened. Every figure has a default that a bot can live with.
 
+use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 
@@ -37,6 +38,7 @@ pub struct Options {
     pub(super) on_copy: OnCopy,
     pub(super) accept_deleted: bool,
     pub(super) compact_on_close_bytes: u64,
+    pub(super) values: Option<Arc<dyn Any + Send + Sync>>,
 }
 
 /// What a commit costs and survives.
@@ -121,6 +123,7 @@ impl Default for Options {
             on_copy: OnCopy::default(),
             accept_deleted: false,
             compact_on_close_bytes: 256 << 20,
+            values: None,
         }
     }
 }
@@ -248,6 +251,11 @@ impl Options {
     pub fn clock(mut self, clock: impl Clock) -> Self {
         self.clock = Arc::new(clock);
         self
+    }
+
+    /// How values of older versions become newer ones: of a type that the floor above knows.
+    pub(crate) fn set_values(&mut self, migrations: Arc<dyn Any + Send + Sync>) {
+        self.values = Some(migrations);
     }
 
     /// The time by the clock that was chosen.

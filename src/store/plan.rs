@@ -251,6 +251,10 @@ impl Read for Plan<'_> {
         Ok(rows)
     }
 
+    fn is_durable(&self, table: Table, key: &[u8]) -> Result<bool> {
+        Ok(self.under.durable.get(table, key)?.is_some())
+    }
+
     fn value_limit(&self) -> usize {
         self.frame.limits.value_bytes
     }

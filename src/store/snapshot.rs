@@ -27,6 +27,11 @@ pub(crate) trait Read {
     fn scan_back(&self, table: Table, prefix: &[u8], below: &[u8], most: usize)
     -> Result<Vec<Row>>;
 
+    /// Whether the durable state has this row.
+    fn is_durable(&self, table: Table, key: &[u8]) -> Result<bool> {
+        Ok(self.get(table, key)?.is_some())
+    }
+
     /// The longest value there can be, in bytes.
     fn value_limit(&self) -> usize;
 

@@ -16,6 +16,7 @@ use super::held::{Hold, HoldKind};
 use super::numbers::Numbers;
 use super::options::Limits;
 use super::plan::{Frame, Plan};
+use super::schemas::Schemas;
 use super::snapshot::{Read, Row};
 use super::tables::Table;
 use crate::clock::Timestamp;
@@ -130,6 +131,11 @@ impl<'c> View<'c> {
         self.committer.held.take(kind, name)
     }
 
+    /// What this process has found out about the store's schemas.
+    pub(crate) fn schemas(&self) -> &Schemas {
+        &self.committer.schemas
+    }
+
     fn seen(&self) -> MutexGuard<'_, Option<Awaited>> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -175,6 +181,10 @@ impl Read for View<'_> {
     ) -> Result<Vec<Row>> {
         let rows = self.committer.rows(|layers| layers.scan_back(table, prefix, below, most))?;
         Ok(self.saw(rows))
+    }
+
+    fn is_durable(&self, table: Table, key: &[u8]) -> Result<bool> {
+        Ok(self.committer.durable().get(table, key)?.is_some())
     }
 
     fn value_limit(&self) -> usize {

@@ -541,7 +541,9 @@ fn an_answer_that_cannot_be_stored_leaves_the_effect_in_doubt() {
     let id = emit(&store, &[1]).remove(0);
     let mut talking = Talking(0);
     let relay = Relay::new(&store, "orders");
-    assert_eq!(kind(relay.run_once(&mut talking)), ErrorKind::LimitExceeded);
+    let delivered = relay.run_once(&mut talking).unwrap();
+    assert_eq!((delivered.set_aside, delivered.in_doubt), (1, 1));
+    assert_eq!(delivered.problems[0].kind, ErrorKind::LimitExceeded);
     assert!(in_doubt(&state(&store, &id)));
     relay.run_once(&mut talking).unwrap();
     assert_eq!(talking.0, 1);
@@ -590,7 +592,7 @@ fn a_payload_of_another_type_is_a_mismatch_and_nothing_is_sent() {
     let mut texts = Texts(0);
     let refused = error(Relay::new(&store, "orders").run_once(&mut texts));
     assert_eq!(refused.kind(), ErrorKind::SchemaMismatch);
-    assert!(refused.to_string().contains(&id.to_string()), "{refused}");
+    assert!(refused.to_string().contains("\"orders\""), "{refused}");
     assert_eq!(texts.0, 0);
     assert_eq!(state(&store, &id), IntentState::Prepared);
     assert_eq!(deliver(&store, &mut Exchange::default()).confirmed, 1);

@@ -8,7 +8,9 @@ use milepost::{Durability, ErrorKind, OnCopy, Options, RepairOptions, Store, rep
 
 use crate::support::{Counter, count, error, kind};
 
-const STEPS: u64 = 4;
+/// After a close, the pages of the commit before it may be in use again, and then nothing leads to them:
+/// with this number of steps they are not.
+const STEPS: u64 = 8;
 
 /// What of the file is damaged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -363,6 +363,8 @@ fn a_submitted_step_whose_commit_fails_says_so_to_who_asks_and_to_who_awaits() {
         let disk = Arc::new(SimDisk::default());
         let store = Options::new().create_on(disk.clone()).unwrap();
         let mut run = store.run::<Counter>("run").unwrap();
+        // The first outcome brings its schema, and the file may grow.
+        run.step("first", 0, |_| Ok(1u64)).unwrap();
         disk.arm([Fault::of(Call::Sync, 0)]);
         let mut asked = run.submit("a", 1, |_| Ok(1u64)).unwrap();
         let fate = loop {

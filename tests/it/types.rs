@@ -104,7 +104,7 @@ fn equal_requests_are_one_request_behind_boxes_too() {
     assert!(is_one_request(|set| vec![Box::new(Some(std::cell::RefCell::new(set)))]), "all");
 }
 
-fn outcome_of_first_write<R: Serialize + DeserializeOwned>(outcome: R) -> Result<()> {
+fn outcome_of_first_write<R: Serialize + DeserializeOwned + 'static>(outcome: R) -> Result<()> {
     let store = Store::in_memory().unwrap();
     let mut run = store.run::<Hashed>("run").unwrap();
     run.step("k", 1, |_| Ok(outcome)).map(drop)

@@ -21,7 +21,8 @@ use crate::ledger::Versioned;
 use crate::position::Position;
 use crate::seq::COUNT_MAX;
 use crate::step::{
-    Arrival, Brings, bring_key, bring_run, keys_of_run, outcome_to_bring, run_now, was_brought,
+    Arrival, Brings, Outcomes, bring_key, bring_run, keys_of_run, outcome_to_bring, run_now,
+    was_brought,
 };
 use crate::store::Store;
 
@@ -222,7 +223,7 @@ impl RunFolder {
     ) -> Result<Imported>
     where
         S: Versioned + Serialize + DeserializeOwned + 'static,
-        R: Serialize + DeserializeOwned,
+        R: Serialize + DeserializeOwned + 'static,
     {
         let run = RunName::new(self.run_id())?;
         let _hold = hold_run(store, &run)?;
@@ -237,10 +238,10 @@ impl RunFolder {
         let of_key = |nth: usize, error: Error| {
             error.context(format!("key number {} of {KEYS} of \"{run}\"", nth + 1))
         };
-        let mut outcomes = Vec::new();
+        let (mut outcomes, mut schemas) = (Vec::new(), Outcomes::default());
         if !was_brought(&view, &run)? {
             for (nth, key) in self.keys.iter().enumerate() {
-                let outcome = outcome_to_bring(&view, &outcome(key));
+                let outcome = outcome_to_bring(&view, &mut schemas, &outcome(key));
                 outcomes.push(outcome.map_err(|error| of_key(nth, error))?);
             }
         }

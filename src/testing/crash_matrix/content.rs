@@ -49,7 +49,7 @@ impl Content {
         }
         for (key, row) in all(Table::Rows)? {
             let told = match rows.parse(&key, &row)? {
-                RowRecord::Value(value) => bytes_of(&value),
+                RowRecord::Value(value) => bytes_of(&value.payload),
                 RowRecord::Lost { .. } => "damaged".to_owned(),
             };
             facts.insert(format!("row {}", name_of(&key, 0)), told);
@@ -81,7 +81,7 @@ impl Content {
 
 fn of_key(record: &KeyRecord) -> String {
     let state = match &record.state {
-        KeyState::Done { outcome } => format!("done, {}", bytes_of(outcome)),
+        KeyState::Done { outcome } => format!("done, {}", bytes_of(&outcome.payload)),
         other => other.name().to_owned(),
     };
     match record.request {
@@ -93,7 +93,7 @@ fn of_key(record: &KeyRecord) -> String {
 fn of_intent(record: &IntentRecord) -> String {
     let stage = match &record.stage {
         Stage::Confirmed { outcome: Some(outcome), .. } => {
-            format!("confirmed, {}", bytes_of(outcome))
+            format!("confirmed, {}", bytes_of(&outcome.payload))
         }
         Stage::Confirmed { outcome: None, .. } => "confirmed without an outcome".to_owned(),
         Stage::Rejected { why, .. } => format!("rejected: {why}"),
@@ -101,7 +101,8 @@ fn of_intent(record: &IntentRecord) -> String {
         Stage::InFlight => "in doubt".to_owned(),
         other => other.name().to_owned(),
     };
-    let payload = record.payload.as_ref().map_or_else(|| "lost".to_owned(), bytes_of);
+    let payload = record.payload.as_ref();
+    let payload = payload.map_or_else(|| "lost".to_owned(), |value| bytes_of(&value.payload));
     format!("{stage}; to be done: {payload}; external id {}", record.external_id)
 }
 
