@@ -146,7 +146,7 @@ pub use step::{
 };
 pub use store::{
     Compaction, Disk, Durability, Limits, MemoryDisk, OnCopy, Options, Pending, Reopen, Resolution,
-    Retention, Store, StoreSize, compact,
+    Retention, SettledRetention, Store, StoreSize, compact,
 };
 
 #[cfg(doctest)]

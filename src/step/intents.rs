@@ -5,6 +5,7 @@ use std::fmt;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::forget::{forget_audit, forget_settled};
 use super::values::{Place, encode_value, read_value};
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
@@ -251,7 +252,8 @@ impl Intents {
                 at: plan.now(),
                 epoch: plan.epoch(),
             };
-            plan.put(&audit_key(number), &audit)
+            plan.put(&audit_key(number), &audit)?;
+            forget_audit(plan)
         })
     }
 }
@@ -288,6 +290,9 @@ pub(super) fn step_on(
         plan.delete(Table::Intents, &intent_key(id, false))?;
     }
     plan.put(&intent_key(id, record.stage.is_settled()), &record)?;
+    if record.stage.is_settled() && !was_settled {
+        forget_settled(plan, id)?;
+    }
     Ok(record.stage)
 }
 

@@ -10,6 +10,7 @@ mod done;
 mod doubt;
 mod draft;
 mod expire;
+mod forget;
 mod history;
 mod inspect;
 mod intents;

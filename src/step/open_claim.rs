@@ -5,6 +5,7 @@ use std::marker::PhantomData;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::forget::forget_audit;
 use super::seen::put_settled;
 use super::values::{Place, encode_value};
 use crate::clock::Timestamp;
@@ -101,6 +102,7 @@ impl<R: Serialize + DeserializeOwned + 'static> Open<R> {
             at: plan.now(),
             epoch: plan.epoch(),
         };
-        plan.put(&audit_key(number), &audit)
+        plan.put(&audit_key(number), &audit)?;
+        forget_audit(plan)
     }
 }

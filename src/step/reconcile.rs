@@ -1,5 +1,6 @@
 //! Setting a store back, and what a person does after it.
 
+use super::forget::forget_audit;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{IntentId, RunName};
 use crate::ledger::{
@@ -40,7 +41,8 @@ impl Store {
                 at: plan.now(),
                 epoch: plan.epoch(),
             };
-            plan.put(&audit_key(number), &audit)
+            plan.put(&audit_key(number), &audit)?;
+            forget_audit(plan)
         })
     }
 }
@@ -52,9 +54,14 @@ pub(crate) fn set_back(plan: &mut Plan<'_>, why: String) -> Result<()> {
     plan.put(META_UNRECONCILED, &unreconciled)
 }
 
-/// Whether a run has emitted intents with numbers above this one. Of each topic only those are read.
-pub(super) fn has_emitted_since(rows: &impl Read, run: &RunName, number: u64) -> Result<bool> {
+/// Whether a run has emitted intents with numbers above this one, or may have: where some have been
+/// forgotten, nothing is known. Of each topic only those are read.
+pub(super) fn has_emitted_since(rows: &Plan<'_>, run: &RunName, number: u64) -> Result<bool> {
     const PAGE: usize = 256;
+    if number < rows.forgotten() {
+        // They may have been of this run.
+        return Ok(true);
+    }
     for settled in [false, true] {
         let mut from = Vec::new();
         while let Some((first, _)) =

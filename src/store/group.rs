@@ -21,7 +21,7 @@ use super::options::{Limits, Options};
 use super::overlay::{Group, Overlay};
 use super::owner::Home;
 use super::plan::{Frame, Plan};
-use super::retention::Retention;
+use super::retention::{Retention, SettledRetention};
 use super::snapshot::{Read, Row, Snapshot};
 use super::tables::Table;
 use crate::clock::{Clock, Timestamp};
@@ -52,6 +52,7 @@ pub(super) struct Committer {
     pub(super) epoch: Epoch,
     pub(super) retention: Retention,
     pub(super) compact_on_close_bytes: u64,
+    settled: SettledRetention,
     limits: Limits,
 }
 
@@ -64,14 +65,7 @@ impl Committer {
     ) -> Result<Arc<Self>> {
         let durable = engine.snapshot()?;
         let head = &engine.head;
-        let marks = Marks {
-            next_id: head.next_id,
-            incarnation: head.incarnation,
-            horizon: head.horizon,
-            first_due: Timestamp::default(),
-            clock: head.clock,
-            witness: options.clock.elapsed(),
-        };
+        let marks = Marks::of(head, options.clock.elapsed());
         let first = Group { seq: head.seq.next(), rows: Overlay::default() };
         let room =
             Room { members_max: options.in_flight_steps, bytes_max: options.in_flight_bytes };
@@ -94,6 +88,7 @@ impl Committer {
             epoch,
             retention: options.retention,
             compact_on_close_bytes: options.compact_on_close_bytes,
+            settled: options.settled,
             limits: options.limits,
         }))
     }
@@ -127,8 +122,7 @@ impl Committer {
         let mut reserved = self.reserved();
         let mut plan = self.plan(Layers::of(&state, &durable), &reserved, frame, &marks);
         let value = work(&mut plan)?;
-        let Plan { mut writes, next_id, incarnation, new_horizon, first_due, newest_read, .. } =
-            plan;
+        let Plan { mut writes, next_id, incarnation, horizon, first_due, newest_read, .. } = plan;
         let awaited = if writes.is_empty() {
             if first_due != marks.first_due {
                 self.lock_marks().first_due = first_due;
@@ -137,7 +131,7 @@ impl Committer {
         } else {
             marks.next_id = next_id;
             marks.incarnation = incarnation;
-            marks.horizon = new_horizon;
+            marks.horizon = horizon;
             marks.first_due = first_due;
             *self.lock_marks() = marks;
             state.open.rows.merge(&mut writes);
@@ -171,7 +165,7 @@ impl Committer {
             next_id: marks.next_id,
             reserved,
             incarnation: marks.incarnation,
-            new_horizon: marks.horizon,
+            horizon: marks.horizon,
             first_due: marks.first_due,
             newest_read: Cell::new(Depth::Durable),
             aside: 0,
@@ -278,8 +272,9 @@ impl Committer {
             now: reading.now,
             believed: marks.clock.high_water,
             lived: marks.lived(elapsed),
-            horizon: marks.horizon,
+            horizon: marks.horizon.keys,
             limits: self.limits,
+            settled: self.settled,
             forget_max: forget_max(state.members, state.size_before),
         }
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::head::{ClockMark, Reading};
+use super::head::{ClockMark, Head, Horizon, Reading};
 use crate::clock::Timestamp;
 use crate::seq::Incarnation;
 
@@ -12,7 +12,7 @@ use crate::seq::Incarnation;
 pub(super) struct Marks {
     pub(super) next_id: u64,
     pub(super) incarnation: Incarnation,
-    pub(super) horizon: Timestamp,
+    pub(super) horizon: Horizon,
     /// Nothing expires before this moment; 0 if that has to be looked up. In memory only.
     pub(super) first_due: Timestamp,
     pub(super) clock: ClockMark,
@@ -21,6 +21,18 @@ pub(super) struct Marks {
 }
 
 impl Marks {
+    /// As an opening leaves them, when the process's own clock stands so.
+    pub(super) fn of(head: &Head, elapsed: Duration) -> Self {
+        Self {
+            next_id: head.next_id,
+            incarnation: head.incarnation,
+            horizon: head.horizon,
+            first_due: Timestamp::default(),
+            clock: head.clock,
+            witness: elapsed,
+        }
+    }
+
     pub(super) fn read_clock(&mut self, reading: &Reading, elapsed: Duration) {
         let witness_ms = elapsed.saturating_sub(self.witness).as_millis();
         let before = self.clock.high_water;

@@ -55,7 +55,7 @@ pub use disk::{Disk, MemoryDisk};
 pub use handle::{Resolution, Store};
 pub use options::{Durability, Limits, OnCopy, Options, Reopen};
 pub use pending::Pending;
-pub use retention::Retention;
+pub use retention::{Retention, SettledRetention};
 
 pub(crate) use head::{META_UNCLEAN, Unclean, unclean_key};
 pub(crate) use held::{Hold, HoldKind};

@@ -4,7 +4,7 @@ use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 
-use super::retention::Retention;
+use super::retention::{Retention, SettledRetention};
 use crate::clock::{Clock, SystemClock, Timestamp};
 use crate::error::{Error, ErrorKind, Result};
 use crate::record::PAYLOAD_BYTES_MAX;
@@ -35,6 +35,7 @@ pub struct Options {
     pub(super) in_flight_steps: usize,
     pub(super) in_flight_bytes: usize,
     pub(super) retention: Retention,
+    pub(super) settled: SettledRetention,
     pub(super) on_copy: OnCopy,
     pub(super) accept_deleted: bool,
     pub(super) compact_on_close_bytes: u64,
@@ -120,6 +121,7 @@ impl Default for Options {
             in_flight_steps: 4_096,
             in_flight_bytes: 16 << 20,
             retention: Retention::default(),
+            settled: SettledRetention::default(),
             on_copy: OnCopy::default(),
             accept_deleted: false,
             compact_on_close_bytes: 256 << 20,
@@ -190,6 +192,14 @@ impl Options {
     #[must_use]
     pub fn retention(mut self, retention: Retention) -> Self {
         self.retention = retention;
+        self
+    }
+
+    /// How long settled intents and the decisions of people are kept. Intents of the last 30 days, and
+    /// of the last million numbers; decisions of the last year.
+    #[must_use]
+    pub fn settled_retention(mut self, retention: SettledRetention) -> Self {
+        self.settled = retention;
         self
     }
 

@@ -3,12 +3,13 @@
 
 use std::cell::Cell;
 
-use super::head::unclean_key;
+use super::head::{Horizon, unclean_key};
 use super::held::{Held, Hold, HoldKind};
 use super::layers::{Depth, Layers};
 use super::numbers::Reserved;
 use super::options::Limits;
 use super::overlay::Overlay;
+use super::retention::SettledRetention;
 use super::rows::Value;
 use super::snapshot::{Read, Row, check_len, own_record_limit};
 use super::tables::{Record, Table};
@@ -32,6 +33,7 @@ pub(super) struct Frame {
     pub(super) lived: Timestamp,
     pub(super) horizon: Timestamp,
     pub(super) limits: Limits,
+    pub(super) settled: SettledRetention,
     /// How many expired rows this plan may forget on the side.
     pub(super) forget_max: usize,
 }
@@ -45,7 +47,7 @@ pub(crate) struct Plan<'a> {
     pub(super) next_id: u64,
     pub(super) reserved: &'a Reserved,
     pub(super) incarnation: Incarnation,
-    pub(super) new_horizon: Timestamp,
+    pub(super) horizon: Horizon,
     /// Nothing expires before this moment, as far as is known.
     pub(super) first_due: Timestamp,
     pub(super) newest_read: Cell<Depth>,
@@ -79,11 +81,29 @@ impl Plan<'_> {
 
     /// Keys whose deadline is on or before it have been forgotten.
     pub(crate) fn horizon(&self) -> Timestamp {
-        self.frame.horizon.max(self.new_horizon)
+        self.horizon.keys
     }
 
     pub(crate) fn raise_horizon(&mut self, to: Timestamp) {
-        self.new_horizon = self.new_horizon.max(to);
+        self.horizon.keys = self.horizon.keys.max(to);
+    }
+
+    /// No number from this one on was given out before this plan.
+    pub(crate) fn next_id(&self) -> u64 {
+        self.next_id
+    }
+
+    /// Settled intents up to this number may have been forgotten.
+    pub(crate) fn forgotten(&self) -> u64 {
+        self.horizon.intents
+    }
+
+    pub(crate) fn raise_forgotten(&mut self, to: u64) {
+        self.horizon.intents = self.horizon.intents.max(to);
+    }
+
+    pub(crate) fn settled_retention(&self) -> SettledRetention {
+        self.frame.settled
     }
 
     pub(crate) fn limits(&self) -> Limits {

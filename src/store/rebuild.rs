@@ -8,7 +8,9 @@ use std::sync::Arc;
 use super::backend::{Backend, Probe};
 use super::disk::{Disk, FileDisk};
 use super::engine::Engine;
-use super::head::{ClockMark, FORMAT, Head, Identity, META_IDENTITY, Unclean, unclean_key};
+use super::head::{
+    ClockMark, FORMAT, Head, Horizon, Identity, META_IDENTITY, Unclean, unclean_key,
+};
 use super::inspect::Inspection;
 use super::lock::beside;
 use super::open::{build_file, initialize, open_redb};
@@ -220,7 +222,7 @@ fn begun_anew(now: Timestamp, highest: &Highest) -> Head {
         epoch: Epoch::new(highest.epoch + EPOCH_GAP),
         seq: CommitSeq::new(highest.seq + GAP),
         next_id: highest.id + GAP,
-        horizon: now,
+        horizon: Horizon { keys: now, intents: highest.id + GAP },
         clean: false,
         ..Head::first(ClockMark { high_water: now, ..ClockMark::default() })
     }

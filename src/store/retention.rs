@@ -1,4 +1,4 @@
-//! How many checkpoints are kept.
+//! How long what is over is kept: checkpoints, settled intents, audit rows.
 
 use std::time::Duration;
 
@@ -46,6 +46,55 @@ impl Retention {
     }
 }
 
+/// How long the records of what is over are kept. What is open or in doubt is never let go of, and a
+/// key is never forgotten by this: a key is only forgotten by the life it was given, see
+/// [`Key::expires_after`](crate::Key::expires_after).
+///
+/// They go in the commits that settle another intent of the topic, or write another audit row: a few
+/// in each, so a store that was larger before becomes smaller by and by, and stays so. The number and
+/// the external id of an intent that is gone are never given to another one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SettledRetention {
+    /// How long a settled intent is kept. 30 days; `None` for ever.
+    pub intents_for: Option<Duration>,
+    /// How many of the newest numbers of the store a settled intent may be behind; intents, checkpoints
+    /// and audit rows have one sequence of numbers. So of all settled intents at most so many are kept,
+    /// however young they are. 1,000,000; `None` for any number.
+    pub intents_last: Option<u64>,
+    /// How long a decision of a person is kept. 365 days; `None` for ever.
+    pub audit_for: Option<Duration>,
+}
+
+impl Default for SettledRetention {
+    fn default() -> Self {
+        const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+        Self {
+            intents_for: Some(DAY.saturating_mul(30)),
+            intents_last: Some(1_000_000),
+            audit_for: Some(DAY.saturating_mul(365)),
+        }
+    }
+}
+
+impl SettledRetention {
+    /// Nothing goes.
+    #[must_use]
+    pub const fn keep_all() -> Self {
+        Self { intents_for: None, intents_last: None, audit_for: None }
+    }
+
+    /// Whether an intent goes that has `newer` numbers behind it and was settled `at`.
+    pub(crate) fn lets_intent_go(&self, newer: u64, at: Timestamp, now: Timestamp) -> bool {
+        let is_old = self.intents_for.is_some_and(|time| at.after(time) <= now);
+        is_old || self.intents_last.is_some_and(|last| newer >= last)
+    }
+
+    /// Whether a decision goes that was taken `at`.
+    pub(crate) fn lets_audit_go(&self, at: Timestamp, now: Timestamp) -> bool {
+        self.audit_for.is_some_and(|time| at.after(time) <= now)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -67,6 +116,21 @@ mod tests {
         assert!(!policy.lets_go(2, at(0), 1, NOW));
         assert!(!policy.lets_go(3, at(950_000), 1, NOW));
         assert!(!policy.lets_go(3, NOW.after(Duration::from_secs(9)), 1, NOW));
+    }
+
+    #[test]
+    fn a_settled_intent_goes_when_it_is_old_or_far_behind() {
+        let policy = SettledRetention {
+            intents_for: Some(Duration::from_secs(100)),
+            intents_last: Some(10),
+            audit_for: None,
+        };
+        assert!(policy.lets_intent_go(0, at(900_000), NOW));
+        assert!(!policy.lets_intent_go(9, at(900_001), NOW));
+        assert!(policy.lets_intent_go(10, NOW, NOW));
+        assert!(!policy.lets_audit_go(at(0), at(u64::MAX)));
+        let all = SettledRetention::keep_all();
+        assert!(!all.lets_intent_go(u64::MAX, at(0), at(u64::MAX)));
     }
 
     #[test]

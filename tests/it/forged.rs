@@ -209,6 +209,8 @@ fn missing_rows_are_not_counted_past_the_end_to_none() {
     let head = rows_of(&bytes, "meta").into_iter().find(|(key, _)| key == b"head").unwrap().1;
     let forged = reframed(0, b"head", &head, |row| {
         let (_, mut at) = place_in_head(payload_of(row), NEXT_ID);
+        // The horizon of keys, and that of intents.
+        at = varint_at(payload_of(row), at).1;
         at = varint_at(payload_of(row), at).1;
         let (tables, mut at) = varint_at(payload_of(row), at);
         for _ in 0..tables {

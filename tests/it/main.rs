@@ -44,6 +44,7 @@ mod forged;
 mod fork;
 mod full_disk;
 mod golden;
+mod growth;
 mod large_migrated;
 mod large_model;
 mod large_state;

@@ -1,8 +1,11 @@
-//! T18: keys come and expire, commit after commit. The file stays in proportion to what is alive, and
-//! the memory to the cache.
+//! T18: keys come and expire, commit after commit; and a year of a bot that trades, under the retention
+//! that a store has by default. The file stays in proportion to what is alive, and the memory to the
+//! cache.
 //!
 //! Each case runs in a process of its own, so that its memory is its own. The disk is a file that is
 //! never flushed: this class looks at sizes, not at what survives.
+
+mod trade;
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -25,7 +28,7 @@ impl Class for Endurance {
     }
 
     fn about(&self) -> &'static str {
-        "keys come and expire through 20,000 commits a case: the size of file and memory"
+        "keys that expire through 20,000 commits, or a year of trades: the size of file and memory"
     }
 
     fn prepare(&self, setting: &Setting) -> Result<Box<dyn Cases>, String> {
@@ -49,12 +52,13 @@ const INSIDE: &str = "MILEPOST_TORTURE_ENDURANCE";
 impl Cases for Marathon {
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a small count")]
     fn count(&self, scale: f64) -> u64 {
-        scale.ceil() as u64
+        2 * scale.ceil() as u64
     }
 
     fn run(&self, nth: u64, scene: &mut Scene) -> Outcome {
         let ended = if std::env::var_os(INSIDE).is_some() {
-            scene.folder().map_err(Outcome::Violation).and_then(|folder| run(&folder))
+            let case = if nth.is_multiple_of(2) { run } else { trade::run };
+            scene.folder().map_err(Outcome::Violation).and_then(|folder| case(&folder))
         } else {
             in_a_process_of_its_own(&self.folder, scene.seed, nth)
         };

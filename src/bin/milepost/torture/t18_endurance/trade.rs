@@ -1,0 +1,76 @@
+//! A year of a bot that trades: each step emits an order, and each order is settled. After the month
+//! that settled ones are kept for, the file has the size that it keeps.
+
+use std::fs::File;
+use std::path::Path;
+use std::time::Duration;
+
+use milepost::{
+    Autosave, Delivery, Error, Key, ManualClock, Options, Receiver, Relay, Sent, Store, Timestamp,
+};
+
+use super::super::class::Outcome;
+use super::{CACHE_BYTES, Count, disk, judge_memory, refused};
+
+const YEAR_S: u64 = 365 * 24 * 3_600;
+const TRADES: u64 = 20_000;
+/// After so many, the oldest settled orders are older than they are kept.
+const SETTLED_AT: u64 = TRADES / 6;
+const FILE_SLACK_BYTES: u64 = 1 << 20;
+const TOPIC: &str = "orders";
+
+struct Market;
+
+impl Receiver for Market {
+    type Request = Vec<u8>;
+    type Outcome = u64;
+
+    fn send(&mut self, _: &Delivery<Vec<u8>>) -> Sent<u64> {
+        Sent::Confirmed(1)
+    }
+}
+
+pub(super) fn run(folder: &Path) -> Result<(), Outcome> {
+    let clock = ManualClock::new(Timestamp::from_ms(1_700_000_000_000));
+    let cache_bytes = usize::try_from(CACHE_BYTES).unwrap_or(usize::MAX);
+    let options = Options::new().clock(clock.clone()).cache_bytes(cache_bytes);
+    let path = folder.join("year.milepost");
+    let file = File::options().read(true).write(true).create_new(true).open(&path);
+    let mut store = options.create_on(disk(file)?).map_err(|error| refused(&error))?;
+    let mut steady = 0;
+    for n in 0..TRADES {
+        trade(&store, n).map_err(|error| refused(&error))?;
+        clock.advance(Duration::from_secs(YEAR_S / TRADES));
+        let size = std::fs::metadata(&path).map_or(0, |metadata| metadata.len());
+        if n == SETTLED_AT {
+            steady = size;
+        }
+        if n > SETTLED_AT && size > steady + steady / 2 + FILE_SLACK_BYTES {
+            return Err(Outcome::Violation(format!(
+                "the file had {steady} bytes after {SETTLED_AT} trades, and has {size} after {n}"
+            )));
+        }
+        if n.is_multiple_of(6_000) {
+            store.close().map_err(|error| refused(&error))?;
+            let file = File::options().read(true).write(true).open(&path);
+            store = options.open_on(disk(file)?).map_err(|error| refused(&error))?;
+        }
+    }
+    let kept = store.intents().settled(TOPIC, usize::MAX).map_err(|error| refused(&error))?.len();
+    if kept as u64 > TRADES / 12 + 8 {
+        return Err(Outcome::Violation(format!("{kept} settled orders are kept")));
+    }
+    judge_memory()
+}
+
+fn trade(store: &Store, n: u64) -> Result<(), Error> {
+    let mut run = store.run::<Count>("bot")?;
+    run.autosave(Autosave::every_steps(100));
+    let key = Key::new(format!("candle-{n:08}")).expires_after(Duration::from_secs(24 * 3_600));
+    run.step(key, n, |tx| {
+        tx.state.0 += 1;
+        tx.emit(TOPIC, &vec![u8::try_from(n % 251).unwrap_or_default(); 1_000])
+    })?;
+    drop(run);
+    Relay::new(store, TOPIC).run_once(&mut Market).map(drop)
+}
