@@ -8,7 +8,7 @@ use std::sync::Arc;
 use milepost::testing::{Effect, Fault, Platter, Rng, SimDisk};
 use milepost::{
     Claimed, CommitSeq, Durability, Error, ErrorKind, IntentState, ManualClock, OnUnknown, Options,
-    Probe, Relay, Resolution, Run, Sent, SettledBy, Store, Timestamp, Versioned,
+    Probe, Relay, Resolution, Run, Sent, SettledBy, SettledRetention, Store, Timestamp, Versioned,
 };
 use serde::{Deserialize, Serialize};
 
@@ -91,8 +91,13 @@ impl Instance {
     pub(crate) fn begin(base: Platter, rng: &mut Rng) -> Result<Self, Outcome> {
         let clock = ManualClock::new(Timestamp::from_ms(T0_MS));
         let durability = if rng.one_in(4) { Durability::TwoPhase } else { Durability::OnePhase };
-        let options =
-            Options::new().clock(clock.clone()).durability(durability).cache_bytes(1 << 20);
+        // The clock leaps, and the judge asks for every intent there ever was; what is forgotten after
+        // a while is judged by T18.
+        let options = Options::new()
+            .clock(clock.clone())
+            .durability(durability)
+            .settled_retention(SettledRetention::keep_all())
+            .cache_bytes(1 << 20);
         let mut instance = Self {
             alive: None,
             disk: Arc::new(SimDisk::of(base)),
