@@ -289,9 +289,19 @@ pub(super) fn build_file(path: &Path, build: impl FnOnce(Medium) -> Result<()>) 
         .map_err(|error| io("creating", error))?;
     build(Medium::File(Arc::new(disk)))
         .and_then(|()| system::flush(&file).map_err(|error| io("flushing", error)))
-        .inspect_err(|_| {
-            let _ = system::remove(path);
-        })
+        .map_err(|error| without_leftover(path, error))
+}
+
+/// Removes what a failure left under a name that is no store. Where that fails too, as it can on a file
+/// system over its quota, the error names it.
+fn without_leftover(path: &Path, error: Error) -> Error {
+    match system::remove(path) {
+        Ok(()) => error,
+        Err(why) => error.context(format!(
+            "{} could not be removed ({why}) and is no store: delete it once there is room",
+            path.display()
+        )),
+    }
 }
 
 /// Makes every table and writes identity, origin and head, in one commit of two phases, and closes.

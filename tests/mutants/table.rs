@@ -74,6 +74,7 @@ const T15: Finder = Finder::Class("T15", 2_000);
 const T16: Finder = Finder::Class("T16", 100);
 const T17: Finder = Finder::Class("T17", 2_000);
 const T18: Finder = Finder::Class("T18", 100);
+const T20: Finder = Finder::Class("T20", 1_000);
 
 pub(crate) const MUTANTS: &[Mutant] = &[
     // The disk.
@@ -195,14 +196,10 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         bug: "a real file is never flushed",
         patches: &[Patch {
             file: "src/store/disk.rs",
-            is: "        self.backend.sync_data()\n",
-            becomes: "        Ok(())\n",
+            is: "ask(Asked::Flush(&self.file), || self.backend.sync_data())",
+            becomes: "Ok(())",
         }],
-        fate: Survives {
-            finders: &[T6],
-            because: "what a process has written is in the cache of the machine, which no kill takes \
-                      away: only a power cut would show it, and no class cuts the power of a machine",
-        },
+        fate: FoundBy(&[T20]),
     },
     // The commit.
     Mutant {
@@ -281,8 +278,8 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         bug: "a step is acknowledged when it is planned",
         patches: &[Patch {
             file: "src/store/group.rs",
-            is: "        if let Some(ticket) = ticket {\n            self.wait(&ticket)?;\n        }\n        Ok(value)",
-            becomes: "        let _ = ticket;\n        Ok(value)",
+            is: "awaited.map_or(Ok(()), |awaited| self.wait(&awaited.ticket))?;",
+            becomes: "drop(awaited);",
         }],
         fate: FoundBy(&[T11]),
     },
@@ -316,25 +313,25 @@ pub(crate) const MUTANTS: &[Mutant] = &[
     Mutant {
         bug: "what is on its way to the disk is answered as if it were there",
         patches: &[Patch {
-            file: "src/store/group.rs",
-            is: "Depth::InFlight => state.ticket_in_flight(),",
-            becomes: "Depth::InFlight => None,",
+            file: "src/store/awaited.rs",
+            is: "Some(Self { seq, ticket: state.ticket_in_flight()? })",
+            becomes: "Some(Self { seq, ticket: state.ticket_in_flight()? }).filter(|_| false)",
         }],
         fate: FoundBy(&[T11]),
     },
     Mutant {
         bug: "what is on its way to the disk is not seen by the next step",
         patches: &[Patch {
-            file: "src/store/group.rs",
-            is: "in_flight: state.in_flight.as_ref().map(|group| &group.rows),",
-            becomes: "in_flight: state.in_flight.as_ref().map(|group| &group.rows).filter(|_| false),",
+            file: "src/store/layers.rs",
+            is: "let in_flight = state.in_flight.as_ref().map(|group| &group.rows);",
+            becomes: "let in_flight = state.in_flight.as_ref().map(|group| &group.rows).filter(|_| false);",
         }],
         fate: FoundBy(&[T11]),
     },
     Mutant {
         bug: "what has expired is not forgotten",
         patches: &[Patch {
-            file: "src/store/group.rs",
+            file: "src/store/marks.rs",
             is: "if members == 0 { 64 + 2 * rows_before } else { 0 }",
             becomes: "0 * (members + rows_before)",
         }],
@@ -344,8 +341,8 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         bug: "the memory of each plan is never given back",
         patches: &[Patch {
             file: "src/store/group.rs",
-            is: "            writes.clear();\n            let ticket",
-            becomes: "            std::mem::forget(std::mem::take(&mut writes));\n            let ticket",
+            is: "            writes.clear();\n            // Under",
+            becomes: "            std::mem::forget(std::mem::take(&mut writes));\n            // Under",
         }],
         fate: FoundBy(&[T18]),
     },
@@ -563,8 +560,8 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         bug: "the key of a step is not written with it",
         patches: &[Patch {
             file: "src/step/draft.rs",
-            is: "settle_key(plan, &row, key, store_value(plan, &outcome)?)?;",
-            becomes: "let _ = (row, settle_key);",
+            is: "settled: std::mem::take(&mut self.settled),",
+            becomes: "settled: Vec::new(),",
         }],
         fate: FoundBy(&[T6]),
     },
@@ -572,8 +569,8 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         bug: "the state is not written with the step",
         patches: &[Patch {
             file: "src/step/draft.rs",
-            is: "plan.put(&run_key(&self.name), &record)?;",
-            becomes: "let _ = run_key(&self.name);",
+            is: "plan.put(&run_key(&self.run), &record)?;",
+            becomes: "let _ = run_key(&self.run);",
         }],
         fate: FoundBy(&[T12]),
     },
@@ -581,8 +578,8 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         bug: "a call in doubt is taken for a new one",
         patches: &[Patch {
             file: "src/step/claim.rs",
-            is: "Ok(Claimed::InDoubt(Doubt { open: open(hold), why }))",
-            becomes: "{ drop(why); Ok(Claimed::Fresh(Claim(open(hold)))) }",
+            is: "Doubt::of(record, &row, request, open(hold)).map(Claimed::InDoubt)",
+            becomes: "{ let _ = (record, request); Ok(Claimed::Fresh(Claim(open(hold)))) }",
         }],
         fate: FoundBy(&[T12]),
     },
@@ -601,9 +598,9 @@ pub(crate) const MUTANTS: &[Mutant] = &[
     Mutant {
         bug: "the same key with another request is the same request",
         patches: &[Patch {
-            file: "src/step/seen.rs",
-            is: "if then != now)",
-            becomes: "if then != now && false)",
+            file: "src/ledger/key.rs",
+            is: "(Some(then), Some(now)) if then.fingerprint == now.fingerprint => Self::Same,",
+            becomes: "(Some(then), Some(now)) if then.shape == now.shape => Self::Same,",
         }],
         fate: FoundBy(&[T11]),
     },
@@ -611,12 +608,9 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         bug: "an effect is sent before it is written down that it is",
         patches: &[Patch {
             file: "src/exec/relay.rs",
-            is: "advance(&self.store, &delivery.id, false, |_| Ok(IntentEvent::Send))?;\n            \
-                 delivery.attempt = delivery.attempt.saturating_add(1);\n            \
-                 let sent = receiver.send(&delivery);",
-            becomes: "delivery.attempt = delivery.attempt.saturating_add(1);\n            \
-                      let sent = receiver.send(&delivery);\n            \
-                      advance(&self.store, &delivery.id, false, |_| Ok(IntentEvent::Send))?;",
+            is: "            match advance(&self.store, &delivery.id, false, |_| Ok(IntentEvent::Send)) {",
+            becomes: "            receiver.send(&delivery);\n            \
+                      match advance(&self.store, &delivery.id, false, |_| Ok(IntentEvent::Send)) {",
         }],
         fate: FoundBy(&[T6, T12]),
     },
@@ -826,8 +820,8 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         bug: "a leap of the clock between two openings is believed",
         patches: &[Patch {
             file: "src/store/head.rs",
-            is: "_ if self.high_water != Timestamp::default() && leap(self.high_water) => {",
-            becomes: "_ if self.high_water != Timestamp::default() && leap(self.high_water) && false => {",
+            is: "&& reading.leaps(self.high_water, 0)",
+            becomes: "&& reading.leaps(self.high_water, 0)\n                && false",
         }],
         fate: FoundBy(&[T13]),
     },
@@ -890,7 +884,7 @@ pub(crate) const MUTANTS: &[Mutant] = &[
     Mutant {
         bug: "an error shows the value that it is about",
         patches: &[Patch {
-            file: "src/step/tx.rs",
+            file: "src/step/unfit.rs",
             is: "\"{} was written as another type: {error}. Read it as that one; nothing was changed\",\n                what()\n",
             becomes: "\"{} is {}: {error}\", what(), String::from_utf8_lossy(payload.bytes())\n",
         }],
@@ -942,7 +936,7 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         patches: &[
             Patch { file: "src/step/claim.rs", is: "Unreconciled::refuse(plan)?;", becomes: "" },
             Patch {
-                file: "src/step/intents.rs",
+                file: "src/step/deliver.rs",
                 is: "Unreconciled::refuse(&*store.read()?)?;",
                 becomes: "",
             },

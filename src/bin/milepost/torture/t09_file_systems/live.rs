@@ -166,12 +166,14 @@ fn is_late(args: &Args, error: &Error) -> bool {
 }
 
 /// Everything else that is done to a store: as long as there is no room it says so, or does it, and
-/// leaves nothing behind.
+/// leaves nothing that its error does not name.
 fn on_the_full_disk(args: &Args, path: &Path) -> Result<(), String> {
-    let full = |what: &str, error: Error| match error.kind() {
-        ErrorKind::NoSpace => Ok(()),
-        _ if is_late(args, &error) => Ok(()),
-        _ => Err(format!("{what} on a full disk: {}", text(error))),
+    let mut said = String::new();
+    let mut full = |what: &str, error: Error| {
+        let is_full = error.kind() == ErrorKind::NoSpace || is_late(args, &error);
+        let error = text(error);
+        said.push_str(&error);
+        if is_full { Ok(()) } else { Err(format!("{what} on a full disk: {error}")) }
     };
     match milepost::verify(path, &Options::new()) {
         Ok(found) if found.is_sound() => {}
@@ -199,8 +201,10 @@ fn on_the_full_disk(args: &Args, path: &Path) -> Result<(), String> {
     for entry in fs::read_dir(&args.folder).map_err(|error| error.to_string())? {
         let name = entry.map_err(|error| error.to_string())?.file_name();
         let name = name.to_string_lossy();
-        if ["creating", "exporting", "repairing", "damaged"].iter().any(|word| name.contains(word))
-        {
+        let is_ours = ["creating", "exporting", "repairing", "damaged"]
+            .iter()
+            .any(|word| name.contains(word));
+        if is_ours && !said.contains(&*name) {
             return Err(format!("{name} is left over"));
         }
     }
