@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use milepost::testing::hostile::Spot;
-use milepost::{Durability, ErrorKind, MemoryDisk, Options, Reopen, Store};
+use milepost::{Durability, ErrorKind, MemoryDisk, Options, Reopen, SettledRetention, Store};
 
 use super::class::{Cases, Class, Outcome, Scene, Setting};
 use super::golden::{Golden, RELEASED};
@@ -45,7 +45,8 @@ const WAYS: [Way; 5] = [Way::File, Way::Memory, Way::Unverified, Way::TwoPhase, 
 
 impl Way {
     fn options(self) -> Options {
-        let options = Options::new();
+        // The stores are from 2023: what is settled in them is long over.
+        let options = Options::new().settled_retention(SettledRetention::keep_all());
         match self {
             Self::File | Self::Memory => options,
             Self::Unverified => options.verify_on_open_bytes(0),
