@@ -391,6 +391,18 @@ fn hash_sets_are_taken_in_every_step_and_are_canonical() {
     fn taken<S: State + 'static>(make: impl Fn(&mut dyn Iterator<Item = u64>) -> S) {
         let store = Store::in_memory().unwrap();
         let mut run = store.run::<S>("r").unwrap();
+        // A set that is copied into a list shows that it has no order when it comes back in another one.
+        // With two elements that can take a few values, each stored in the order of its moment.
+        let many = make(&mut (0..40));
+        Store::in_memory()
+            .unwrap()
+            .run::<S>("r")
+            .unwrap()
+            .step("many", 1, |tx| {
+                tx.state = many;
+                Ok(())
+            })
+            .unwrap();
         let mut ids = HashSet::new();
         for n in 0..60 {
             let up = make(&mut (0..n % 7));
