@@ -7,7 +7,8 @@ use milepost::testing::{
     Actor, Call, Effect, Fault, Image, Model, Op, Platter, Sabotage, SimDisk, Step,
 };
 use milepost::{
-    Durability, Error, ErrorKind, ManualClock, MemoryDisk, Options, Reopen, Resolution, Timestamp,
+    Durability, Error, ErrorKind, ManualClock, MemoryDisk, Options, Reopen, Resolution,
+    SettledRetention, Timestamp,
 };
 
 use crate::script::{Act, FaultDraft, ImageDraft, Script, StepDraft};
@@ -44,7 +45,9 @@ impl Life {
             .clock(clock.clone())
             .cache_bytes(1 << 20)
             .durability(if script.two_phase { Durability::TwoPhase } else { Durability::OnePhase })
-            .reopen(if script.instant_reopen { Reopen::Instant } else { Reopen::Verified });
+            .reopen(if script.instant_reopen { Reopen::Instant } else { Reopen::Verified })
+            // The model knows every intent.
+            .settled_retention(SettledRetention::keep_all());
         let disk = Arc::new(SimDisk::of(created().clone()));
         let store = options.open_on(disk.clone()).unwrap();
         let actor = Some(Actor::new(store, clock.clone()));
@@ -239,7 +242,8 @@ impl Life {
             puts: small(&draft.puts),
             removes: draft.removes.iter().take(4).map(|row| u64::from(row % 16)).collect(),
             emits: (0..u64::from(draft.emits % 3)).map(|nth| key * 10 + nth).collect(),
-            ttl_ms: draft.ttl_s.map(|ttl_s| 1_000 * u64::from(ttl_s)),
+            // A life of nothing is refused.
+            ttl_ms: draft.ttl_s.map(|ttl_s| 1_000 * u64::from(ttl_s.max(1))),
             weight: draft.weight.map(u32::from),
             saves: key % 3 == 0,
         }
