@@ -50,7 +50,11 @@ fuzz seconds="60" *targets:
 
 # bugs put into the store on purpose, each of which has to be found; or some of them: `just mutants T9`
 mutants word="":
-    MUTANTS="{{ word }}" cargo test --all-features --test mutants -- --ignored --nocapture
+    MUTANTS="{{ word }}" cargo test --all-features --test mutants -- --ignored --nocapture every_bug_that_is_put_into_the_store_is_found
+
+# whether each of these bugs still compiles
+mutants-compile word="":
+    MUTANTS="{{ word }}" cargo test --all-features --test mutants -- --ignored --nocapture every_bug_that_is_put_into_the_store_compiles
 
 # how much of the code the tests run through, file by file
 coverage:

@@ -39,14 +39,31 @@ fn every_bug_that_is_put_into_the_store_is_found() {
     assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
 }
 
-/// The mutants with this word in their bug or file, or among who has to find them.
-fn chosen(word: &str) -> Vec<&'static Mutant> {
-    let has = |mutant: &&Mutant| {
+/// The mutants with one of these words, which `|` separates, in their bug or file, or among who has to
+/// find them.
+fn chosen(words: &str) -> Vec<&'static Mutant> {
+    let has = |mutant: &Mutant, word: &str| {
         let by = mutant.fate.finders().iter().any(|finder| finder.name() == word);
         let at = mutant.patches.iter().any(|patch| patch.file.contains(word));
         by || at || mutant.bug.contains(word)
     };
-    MUTANTS.iter().filter(has).collect()
+    MUTANTS.iter().filter(|mutant| words.split('|').any(|word| has(mutant, word))).collect()
+}
+
+/// Against: a mutant that does not compile any more, which is noticed by a run of hours only.
+#[test]
+#[ignore = "checks the library once for each bug, which takes minutes: `just mutants-compile`"]
+fn every_bug_that_is_put_into_the_store_compiles() {
+    let workshop = Workshop::open();
+    let broken =
+        chosen(&std::env::var("MUTANTS").unwrap_or_default()).into_iter().filter_map(|mutant| {
+            let mutated = workshop.patch(mutant);
+            let checked = workshop.check();
+            drop(mutated);
+            checked.err().map(|why| format!("{}: {why}", mutant.bug))
+        });
+    let broken: Vec<_> = broken.inspect(|broken| println!("{broken}")).collect();
+    assert!(broken.is_empty(), "\n{}", broken.join("\n"));
 }
 
 /// Who is to find a bug must find none in the store as it is, or its word counts for nothing.

@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 use thiserror::Error;
 
 use super::canonical;
-use super::depth;
+use super::depth::Reading;
 use super::writing::Writing;
 
 /// The largest payload any store can be set to take, in bytes.
@@ -40,7 +40,7 @@ pub(crate) enum DecodeError {
     Limit { len: usize, limit: usize },
     #[error("the bytes are not a `{name}`: {source}")]
     Type { name: &'static str, source: bincode::error::DecodeError },
-    /// Said by the type's own `Deserialize`, or by [`depth`].
+    /// Said by the type's own `Deserialize`, or by [`depth`](super::depth).
     #[error("the bytes are not a `{name}`: {why}")]
     Refused { name: &'static str, why: String },
     #[error("the bytes are not a `{name}`: {left} bytes are left over")]
@@ -78,9 +78,11 @@ pub(super) fn write<T: Serialize + ?Sized>(
 
 /// Reads a value from exactly `bytes`.
 pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeError> {
+    let reading = Reading::of(bytes.len());
     let type_error = |source| match source {
         bincode::error::DecodeError::OtherString(why) => {
-            DecodeError::Refused { name: type_name::<T>(), why }
+            let field = reading.refused_in().map_or(String::new(), |field| format!("`{field}`: "));
+            DecodeError::Refused { name: type_name::<T>(), why: format!("{field}{why}") }
         }
         source => DecodeError::Type { name: type_name::<T>(), source },
     };
@@ -89,11 +91,13 @@ pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeError
     // memory: a one-byte u128 counts 16. So the limit is 16 times a payload's size class, and what
     // a hostile length field can make it allocate stays in proportion to the payload.
     let (value, used) = match bytes.len() {
-        0..=0xfff => decode_with(bytes, base.with_limit::<0x1_0000>()),
-        0x1000..=0xffff => decode_with(bytes, base.with_limit::<0x10_0000>()),
-        0x1_0000..=0xf_ffff => decode_with(bytes, base.with_limit::<0x100_0000>()),
-        0x10_0000..=0xff_ffff => decode_with(bytes, base.with_limit::<0x1000_0000>()),
-        0x100_0000..=PAYLOAD_BYTES_MAX => decode_with(bytes, base.with_limit::<0xffff_ffff>()),
+        0..=0xfff => decode_with(&reading, bytes, base.with_limit::<0x1_0000>()),
+        0x1000..=0xffff => decode_with(&reading, bytes, base.with_limit::<0x10_0000>()),
+        0x1_0000..=0xf_ffff => decode_with(&reading, bytes, base.with_limit::<0x100_0000>()),
+        0x10_0000..=0xff_ffff => decode_with(&reading, bytes, base.with_limit::<0x1000_0000>()),
+        0x100_0000..=PAYLOAD_BYTES_MAX => {
+            decode_with(&reading, bytes, base.with_limit::<0xffff_ffff>())
+        }
         len => return Err(DecodeError::Limit { len, limit: PAYLOAD_BYTES_MAX }),
     }
     .map_err(type_error)?;
@@ -104,10 +108,11 @@ pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeError
 }
 
 fn decode_with<T: DeserializeOwned>(
+    reading: &Reading,
     bytes: &[u8],
     config: impl config::Config,
 ) -> Result<(T, usize), bincode::error::DecodeError> {
-    bincode::serde::seed_decode_from_slice(depth::read(bytes.len()), bytes, config)
+    bincode::serde::seed_decode_from_slice(reading.read(), bytes, config)
 }
 
 #[cfg(test)]

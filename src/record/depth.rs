@@ -8,7 +8,7 @@
 //!
 //! [`read`] stands between a type and the deserializer below: it counts, and passes everything on.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::marker::PhantomData;
 
@@ -47,23 +47,44 @@ impl fmt::Display for TooMany {
     }
 }
 
-/// Reads a `T` out of a value of so many bytes.
-pub(super) fn read<T>(bytes: usize) -> Read<T> {
-    Read { bytes, value: PhantomData }
+/// One reading of a value: how many elements it may have yet, and in which field it was refused.
+pub(super) struct Reading {
+    elements: Cell<usize>,
+    /// The fields that lead there, the innermost one first.
+    refused_in: RefCell<Vec<&'static str>>,
 }
 
-pub(super) struct Read<T> {
-    bytes: usize,
+impl Reading {
+    /// Of a value of so many bytes.
+    pub(super) fn of(bytes: usize) -> Self {
+        let elements = Cell::new(bytes.saturating_add(FREE_ELEMENTS_MAX));
+        Self { elements, refused_in: RefCell::default() }
+    }
+
+    /// Reads a `T`.
+    pub(super) fn read<T>(&self) -> Read<'_, T> {
+        Read { reading: self, value: PhantomData }
+    }
+
+    /// The field in which a `Deserialize` refused what it read, such as `book.last`.
+    pub(super) fn refused_in(&self) -> Option<String> {
+        let mut fields = self.refused_in.borrow().clone();
+        fields.reverse();
+        (!fields.is_empty()).then(|| fields.join("."))
+    }
+}
+
+pub(super) struct Read<'r, T> {
+    reading: &'r Reading,
     value: PhantomData<T>,
 }
 
-impl<'de, T: Deserialize<'de>> DeserializeSeed<'de> for Read<T> {
+impl<'de, T: Deserialize<'de>> DeserializeSeed<'de> for Read<'_, T> {
     type Value = T;
 
     #[inline]
     fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<T, D::Error> {
-        let elements = Cell::new(self.bytes.saturating_add(FREE_ELEMENTS_MAX));
-        T::deserialize(In { inner: from, room: Room { levels: LEVELS_MAX, elements: &elements } })
+        T::deserialize(In { inner: from, room: Room { levels: LEVELS_MAX, reading: self.reading } })
     }
 }
 
@@ -71,7 +92,7 @@ impl<'de, T: Deserialize<'de>> DeserializeSeed<'de> for Read<T> {
 #[derive(Clone, Copy)]
 struct Room<'r> {
     levels: u32,
-    elements: &'r Cell<usize>,
+    reading: &'r Reading,
 }
 
 impl Room<'_> {
@@ -86,9 +107,9 @@ impl Room<'_> {
     /// Takes room for what a list says it has, before anybody allocates it.
     #[inline]
     fn take<E: Error>(self, elements: Option<usize>) -> Result<(), E> {
-        match self.elements.get().checked_sub(elements.unwrap_or(0)) {
+        match self.reading.elements.get().checked_sub(elements.unwrap_or(0)) {
             Some(left) => {
-                self.elements.set(left);
+                self.reading.elements.set(left);
                 Ok(())
             }
             None => Err(E::custom(TooMany)),
@@ -161,8 +182,18 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for In<'_, D> {
         deserialize_newtype_struct(name: &'static str);
         deserialize_tuple(len: usize);
         deserialize_tuple_struct(name: &'static str, len: usize);
-        deserialize_struct(name: &'static str, fields: &'static [&'static str]);
         deserialize_enum(name: &'static str, variants: &'static [&'static str]);
+    }
+
+    #[inline]
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        name: &'static str,
+        fields: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, D::Error> {
+        let visitor = In { inner: visitor, room: self.room.deeper()? };
+        self.inner.deserialize_struct(name, fields, Named { inner: visitor, fields })
     }
 
     #[inline]
@@ -239,6 +270,51 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Claiming<'_, V> {
     fn visit_map<A: MapAccess<'de>>(self, from: A) -> Result<V::Value, A::Error> {
         self.0.room.take(from.size_hint())?;
         self.0.visit_map(from)
+    }
+}
+
+/// What is inside of a struct: a visitor, or the access to its fields, of which these come next.
+struct Named<I> {
+    inner: I,
+    fields: &'static [&'static str],
+}
+
+impl<'de, V: Visitor<'de>> Visitor<'de> for Named<In<'_, V>> {
+    type Value = V::Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.inner.expecting(f)
+    }
+
+    #[inline]
+    fn visit_seq<A: SeqAccess<'de>>(self, from: A) -> Result<V::Value, A::Error> {
+        let In { inner, room } = self.inner;
+        inner.visit_seq(Named { inner: In { inner: from, room }, fields: self.fields })
+    }
+
+    #[inline]
+    fn visit_map<A: MapAccess<'de>>(self, from: A) -> Result<V::Value, A::Error> {
+        self.inner.visit_map(from)
+    }
+}
+
+impl<'de, A: SeqAccess<'de>> SeqAccess<'de> for Named<In<'_, A>> {
+    type Error = A::Error;
+
+    #[inline]
+    fn next_element_seed<S: DeserializeSeed<'de>>(
+        &mut self,
+        seed: S,
+    ) -> Result<Option<S::Value>, A::Error> {
+        let field = self.fields.split_off_first();
+        self.inner.next_element_seed(seed).inspect_err(|_| {
+            self.inner.room.reading.refused_in.borrow_mut().extend(field);
+        })
+    }
+
+    #[inline]
+    fn size_hint(&self) -> Option<usize> {
+        self.inner.size_hint()
     }
 }
 
@@ -328,7 +404,8 @@ impl<'de, A: VariantAccess<'de>> VariantAccess<'de> for In<'_, A> {
         fields: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, A::Error> {
-        self.inner.struct_variant(fields, In { inner: visitor, room: self.room })
+        let visitor = In { inner: visitor, room: self.room };
+        self.inner.struct_variant(fields, Named { inner: visitor, fields })
     }
 }
 

@@ -10,8 +10,8 @@ use serde_json::value::RawValue;
 
 use super::caught::caught;
 use super::codec::{DecodeError, EncodeError};
-use super::order::{self, Known, Unnamed};
-use super::proof::Proven;
+use super::order::{self, Known, Unsure};
+use super::proof::{Proven, differs, rounds_max};
 use super::tree::{Tree, tree_of};
 
 /// The canonical JSON of `value`, and the proof that it comes back: what is read from it is, as far as
@@ -27,10 +27,10 @@ pub(super) fn encode_guarded<T: Serialize + DeserializeOwned>(
     loop {
         let known = order::known(of);
         let known = known.as_deref();
-        let (mut written, mut unnamed) = (tree.clone(), Vec::new());
-        written.sort(known, &mut unnamed);
+        let (mut written, mut unsure) = (tree.clone(), Vec::new());
+        written.sort(known, &mut unsure);
         let json = serde_json::to_vec(&written).map_err(|error| refused(&error))?;
-        match prove::<T>(&written, known, &unnamed, &json) {
+        match prove::<T>(&written, known, &unsure, &json) {
             Ok(back) => return Ok(Proven { bytes: json, back }),
             Err(Unproven { is_other: true, .. }) if learn::<T>(known, &json) => {}
             Err(Unproven { why, .. }) => return Err(EncodeError::Unfaithful { name: of, why }),
@@ -48,11 +48,11 @@ struct Unproven {
 fn prove<T: Serialize + DeserializeOwned>(
     written: &Tree,
     known: Option<&Known>,
-    unnamed: &[Unnamed],
+    unsure: &[Unsure],
     json: &[u8],
 ) -> Result<T, Unproven> {
     let of = type_name::<T>();
-    let rounds = known.unwrap_or(&Known::default()).rounds(unnamed, u32::MAX);
+    let rounds = known.unwrap_or(&Known::default()).rounds(unsure, rounds_max(json.len()));
     let mut round = 1;
     loop {
         let back: T = read_back(json).map_err(|why| Unproven { why, is_other: false })?;
@@ -63,11 +63,12 @@ fn prove<T: Serialize + DeserializeOwned>(
         tree.sort(known, &mut Vec::new());
         if tree != *written {
             let why = "as JSON it is another one when it is read".to_owned();
+            let why = differs(written, &tree).map_or(why.clone(), |at| format!("{why}: {at}"));
             return Err(Unproven { why, is_other: true });
         }
         if round == rounds {
-            if !unnamed.is_empty() {
-                order::came_back(of, unnamed, rounds);
+            if !unsure.is_empty() {
+                order::came_back(of, unsure, rounds);
             }
             return Ok(back);
         }
@@ -88,7 +89,7 @@ fn learn<T: Serialize + DeserializeOwned>(known: Option<&Known>, json: &[u8]) ->
         tree.sort(known, &mut Vec::new());
         Some(tree)
     };
-    order::learn(type_name::<T>(), known, u32::MAX, tree, Tree::reordered)
+    order::learn(type_name::<T>(), known, rounds_max(json.len()), tree, Tree::reordered)
 }
 
 /// The JSON of one field of the object that `json` is, as it is there, but for the spaces between.

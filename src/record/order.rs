@@ -2,8 +2,11 @@
 //!
 //! serde shows a set as a list, and every map alike. What a container keeps is told in two ways. By
 //! the name of its type: where a container is serialized, [`collect_seq`] and [`collect_map`] name it
-//! behind each box, newtype and `with` module. Of a name that says nothing, by what it does: bytes
-//! that are read twice and come out in two orders have none ([`learn`]).
+//! behind each box, newtype and `with` module. And by what it does: bytes that are read twice and come
+//! out in two orders have none ([`learn`]). A name alone proves no order, for a `Vec` may be a copy that
+//! a `with` module or `#[serde(into)]` has made of a hash set: so each list of two elements or more is
+//! read, once per place in a type and process, until the chance that its order is an accident is below
+//! 2^-48 ([`Known::rounds`]).
 //!
 //! What has no order is sorted when it is written, so that equal values give equal bytes. All else is
 //! written as it comes, and must come back in that order.
@@ -128,11 +131,45 @@ impl Place {
     }
 }
 
-/// A container of more than one entry whose name says nothing of its order.
+/// A place with containers of more than one entry that are not known to keep their order.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Unnamed {
+pub(super) struct Unsure {
     pub(super) place: Place,
-    pub(super) entries: usize,
+    /// What it says for an order if all of them come back in the one they were written in.
+    bits: u32,
+}
+
+impl Unsure {
+    /// Notes a container of so many entries down.
+    pub(super) fn note(all: &mut Vec<Self>, place: Place, entries: usize) {
+        match all.iter_mut().find(|one| one.place == place) {
+            Some(one) if one.bits < SURE_BITS => one.bits += bits(entries),
+            Some(_) => {}
+            None => all.push(Self { place, bits: bits(entries) }),
+        }
+    }
+}
+
+/// Places that were just found to keep their order: a list of lists asks for one place again and again.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Recent([Option<Place>; 8]);
+
+impl Recent {
+    #[inline]
+    pub(super) fn has(&self, place: Place) -> bool {
+        self.0.get(Self::slot(place)).is_some_and(|recent| *recent == Some(place))
+    }
+
+    pub(super) fn note(&mut self, place: Place) {
+        if let Some(slot) = self.0.get_mut(Self::slot(place)) {
+            *slot = Some(place);
+        }
+    }
+
+    #[inline]
+    fn slot(place: Place) -> usize {
+        (place.0 >> 61) as usize
+    }
 }
 
 /// What is known of the containers of one type.
@@ -152,11 +189,16 @@ impl Known {
         self.none.contains(&place)
     }
 
+    /// Whether the containers there keep their order, beyond chance.
+    pub(super) fn is_sure(&self, place: Place) -> bool {
+        self.sure.get(&place).is_some_and(|bits| *bits >= SURE_BITS)
+    }
+
     /// How often a value has to be read until it is sure that its containers keep their order.
-    pub(super) fn rounds(&self, seen: &[Unnamed], rounds_max: u32) -> u32 {
+    pub(super) fn rounds(&self, seen: &[Unsure], rounds_max: u32) -> u32 {
         let rounds = seen.iter().map(|one| {
             let sure = self.sure.get(&one.place).copied().unwrap_or(0);
-            SURE_BITS.saturating_sub(sure).div_ceil(bits(one.entries).max(1))
+            SURE_BITS.saturating_sub(sure).div_ceil(one.bits.max(1))
         });
         rounds.max().unwrap_or(0).clamp(1, rounds_max)
     }
@@ -179,7 +221,7 @@ fn all() -> &'static RwLock<All> {
     ALL.get_or_init(RwLock::default)
 }
 
-/// Whether anything is known at all: in most programs, every container has a name.
+/// Whether anything is known at all.
 static ANY: AtomicBool = AtomicBool::new(false);
 
 /// What this process knows of a type.
@@ -191,11 +233,11 @@ pub(super) fn known(of: &'static str) -> Option<Arc<Known>> {
 }
 
 /// Notes that the containers of a value came back so often in the order in which they were written.
-pub(super) fn came_back(of: &'static str, seen: &[Unnamed], rounds: u32) {
+pub(super) fn came_back(of: &'static str, seen: &[Unsure], rounds: u32) {
     change(of, |known| {
         for one in seen {
             let sure = known.sure.entry(one.place).or_default();
-            *sure = sure.saturating_add(bits(one.entries).saturating_mul(rounds)).min(SURE_BITS);
+            *sure = sure.saturating_add(one.bits.saturating_mul(rounds)).min(SURE_BITS);
         }
     });
 }
@@ -210,7 +252,8 @@ pub(super) fn learn<V>(
     reordered: impl Fn(&V, &V) -> Option<Place>,
 ) -> bool {
     let Some(first) = read() else { return false };
-    let rounds = SURE_BITS.min(rounds_max);
+    // Seldom more than two readings; all of them only for a type that lies.
+    let rounds = SURE_BITS.min(rounds_max.saturating_mul(2));
     let place = (0..rounds).find_map(|_| reordered(&first, &read()?));
     // One that was sorted already is not what gives other bytes: without this, no end.
     let place = place.filter(|place| !known.is_some_and(|known| known.has_none(*place)));
@@ -267,10 +310,21 @@ mod tests {
         assert_eq!([0, 1, 2, 3, 4].map(bits), [0, 0, 1, 2, 4]);
         assert!(bits(100) >= SURE_BITS);
         let known = Known::default();
-        let seen = |entries| [Unnamed { place: Place::ROOT, entries }];
+        let seen = |entries| {
+            let mut seen = Vec::new();
+            Unsure::note(&mut seen, Place::ROOT, entries);
+            seen
+        };
         assert_eq!(known.rounds(&seen(2), u32::MAX), SURE_BITS);
         assert_eq!(known.rounds(&seen(100), u32::MAX), 1);
         assert_eq!(known.rounds(&[], u32::MAX), 1);
+        let mut pairs = Vec::new();
+        (0..60).for_each(|_| Unsure::note(&mut pairs, Place::ROOT, 2));
+        assert_eq!(
+            known.rounds(&pairs, u32::MAX),
+            1,
+            "sixty sets of two say as much as one of sixty"
+        );
     }
 
     #[test]

@@ -106,19 +106,17 @@ impl Payload {
 
     /// [`value`](Payload::value), for a type that may panic over the bytes: that is a refusal.
     pub(crate) fn value_or_refusal<T: DeserializeOwned>(&self) -> Result<T, DecodeError> {
-        caught(|| self.value()).unwrap_or_else(|said| {
-            let why = format!("its `Deserialize` panicked: {said}");
-            Err(DecodeError::Refused { name: type_name::<T>(), why })
-        })
+        refusing(|| self.value())
     }
 
     /// The value, and the proof that it was written as this type: for payloads whose type no schema
-    /// names.
+    /// names. A type that panics over the bytes refuses them: what unwinds would end the pass of a
+    /// relay, and with it those that come after.
     pub(crate) fn value_of_type<T: Serialize + DeserializeOwned>(&self) -> Result<T, DecodeError> {
-        match self.codec {
-            CODEC_BINCODE => decode_same(&self.bytes.0),
-            other => Err(DecodeError::Codec(other)),
+        if self.codec != CODEC_BINCODE {
+            return Err(DecodeError::Codec(self.codec));
         }
+        refusing(|| decode_same(&self.bytes.0))
     }
 
     /// The value as JSON, read through its shape unless it is JSON itself.
@@ -140,4 +138,12 @@ impl Payload {
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.bytes.0
     }
+}
+
+/// What `read` reads; a panic is a refusal.
+fn refusing<T>(read: impl FnOnce() -> Result<T, DecodeError>) -> Result<T, DecodeError> {
+    caught(read).unwrap_or_else(|said| {
+        let why = format!("its `Deserialize` panicked: {said}");
+        Err(DecodeError::Refused { name: type_name::<T>(), why })
+    })
 }

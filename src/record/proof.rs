@@ -44,7 +44,7 @@ pub(crate) fn encode_guarded<T: Serialize + DeserializeOwned>(
             Ok(back) => return Ok(Proven { bytes: out.bytes, back }),
             // One more container is known to have no order: each of them is learned once.
             Err(Unproven { is_other: true, .. }) if learn::<T>(&out, &out.bytes) => {}
-            Err(unproven) => return Err(unproven.error),
+            Err(unproven) => return Err(unproven.error_of(value, &out.bytes)),
         }
     }
 }
@@ -70,7 +70,8 @@ pub(crate) fn cut_guarded<T: Serialize + DeserializeOwned>(
         write(value, &mut out)?;
         let chunked = out.take_chunks();
         let is_large = chunked.len() > SMALL_BYTES_MAX;
-        if is_large && proof == Proof::OfWhatIsNew && is_proven(of, &out.shapes) {
+        let is_sure = out.unsure.is_empty() || chunked.len() > SURE_BYTES_MAX;
+        if is_large && proof == Proof::OfWhatIsNew && is_sure && is_proven(of, &out.shapes) {
             return Ok(chunked);
         }
         let bytes = chunked.whole();
@@ -80,7 +81,7 @@ pub(crate) fn cut_guarded<T: Serialize + DeserializeOwned>(
                 return Ok(chunked);
             }
             Err(Unproven { is_other: true, .. }) if learn::<T>(&out, &bytes) => {}
-            Err(unproven) => return Err(unproven.error),
+            Err(unproven) => return Err(unproven.error_of(value, &bytes)),
         }
     }
 }
@@ -110,8 +111,38 @@ struct Unproven {
     is_other: bool,
 }
 
+impl Unproven {
+    /// The error, with the name of the field if the value was read as another one.
+    fn error_of<T: Serialize + DeserializeOwned>(self, value: &T, bytes: &[u8]) -> EncodeError {
+        let EncodeError::Unfaithful { name, why } = self.error else { return self.error };
+        let differs = || {
+            let (was, is) = (tree_of(value, false), tree_of(&read_back::<T>(bytes).ok()?, false));
+            differs(&was.ok()?, &is.ok()?)
+        };
+        let named = caught(|| if self.is_other { differs() } else { None }).ok().flatten();
+        EncodeError::Unfaithful {
+            name,
+            why: named.map_or(why.clone(), |at| format!("{why}: {at}")),
+        }
+    }
+}
+
+/// Where a value that was read back differs from what was written, for an error.
+pub(super) fn differs(was: &Tree, is: &Tree) -> Option<String> {
+    let (path, is_order_alone) = was.differs_from(is)?;
+    let at = match path.trim_start_matches('.') {
+        "" => "it differs".to_owned(),
+        field => format!("`{field}` differs"),
+    };
+    Some(if is_order_alone {
+        format!("{at} in its order. Store a set that is written as a list as a `BTreeSet`")
+    } else {
+        at
+    })
+}
+
 /// Reads a value from the bytes that were written of it, and compares the bytes of what was read: once,
-/// or as often as it takes to be sure of containers that only may have an order.
+/// or as often as it takes to be sure of containers that are not known to keep their order.
 fn prove<T: Serialize + DeserializeOwned>(out: &Writing, bytes: &[u8]) -> Result<T, Unproven> {
     let of = type_name::<T>();
     let refused = |why: String, is_other| Unproven {
@@ -133,8 +164,8 @@ fn prove<T: Serialize + DeserializeOwned>(out: &Writing, bytes: &[u8]) -> Result
             return Err(refused(format!("its {len} bytes became {other} other ones"), true));
         }
         if round == rounds {
-            if !out.unnamed.is_empty() {
-                order::came_back(of, &out.unnamed, rounds);
+            if !out.unsure.is_empty() {
+                order::came_back(of, &out.unsure, rounds);
             }
             return Ok(back);
         }
@@ -142,9 +173,12 @@ fn prove<T: Serialize + DeserializeOwned>(out: &Writing, bytes: &[u8]) -> Result
     }
 }
 
+/// Up to here, a value is read as often as it takes to be sure of all its containers.
+const SURE_BYTES_MAX: usize = 256 << 10;
+
 /// How often a value of so many bytes is read at most in one proof.
-fn rounds_max(bytes: usize) -> u32 {
-    if bytes <= SMALL_BYTES_MAX { u32::MAX } else { 8 }
+pub(super) fn rounds_max(bytes: usize) -> u32 {
+    if bytes <= SURE_BYTES_MAX { u32::MAX } else { 8 }
 }
 
 /// A value as its bytes are read; a panic is a refusal.

@@ -7,7 +7,7 @@ use serde::ser;
 
 use super::chunk::{CHUNK_BYTES_MAX, Chunked, Cutter};
 use super::frame::CODEC_BINCODE;
-use super::order::{self, Known, Order, Place, Unnamed};
+use super::order::{self, Known, Order, Place, Recent, Unsure};
 
 /// What is written, and which shapes were seen on the way.
 pub(super) struct Writing {
@@ -16,10 +16,11 @@ pub(super) struct Writing {
     pub(super) shapes: Shapes,
     /// How many elements all lists have together.
     pub(super) elements: usize,
-    /// Containers whose name says nothing of their order.
-    pub(super) unnamed: Vec<Unnamed>,
+    /// Where containers are that are not known to keep their order.
+    pub(super) unsure: Vec<Unsure>,
     maps: Maps,
     known: Option<Arc<Known>>,
+    sure: Recent,
     cutter: Option<Cutter>,
     /// How many bytes were cut off.
     taken: usize,
@@ -45,9 +46,10 @@ impl Writing {
             bytes: Vec::with_capacity(bytes),
             shapes: Shapes::default(),
             elements: 0,
-            unnamed: Vec::new(),
+            unsure: Vec::new(),
             maps: Maps::Sorted,
             known: None,
+            sure: Recent::default(),
             cutter: None,
             taken: 0,
             full: usize::MAX,
@@ -75,9 +77,9 @@ impl Writing {
     pub(super) fn sorts_list(&mut self, of: &str, place: Place, entries: usize) -> bool {
         match Order::of(of) {
             Order::None => true,
-            // A list that is filled from a set when it is written: its name says nothing of that.
-            Order::Kept | Order::OfKeys => self.was_seen_without(place),
-            Order::Unknown => self.sorts_unnamed(place, entries),
+            Order::OfKeys => self.was_seen_without(place),
+            // A `Vec` may be filled from a hash set when it is written: its name says nothing of that.
+            Order::Kept | Order::Unknown => self.sorts_unsure(place, entries),
         }
     }
 
@@ -85,8 +87,7 @@ impl Writing {
     pub(super) fn sorts_map(&mut self, of: &str, place: Place, entries: usize) -> bool {
         match (self.maps, Order::of(of)) {
             (Maps::Sorted, _) | (_, Order::None | Order::OfKeys) => true,
-            (Maps::Kept, Order::Kept) => self.was_seen_without(place),
-            (Maps::Kept, Order::Unknown) => self.sorts_unnamed(place, entries),
+            (Maps::Kept, Order::Kept | Order::Unknown) => self.sorts_unsure(place, entries),
         }
     }
 
@@ -94,15 +95,23 @@ impl Writing {
         self.known.as_ref().is_some_and(|known| known.has_none(place))
     }
 
-    fn sorts_unnamed(&mut self, place: Place, entries: usize) -> bool {
-        if entries < 2 {
+    #[inline]
+    fn sorts_unsure(&mut self, place: Place, entries: usize) -> bool {
+        // What is only compared is never read, so nothing is learned of it.
+        if entries < 2 || self.maps == Maps::Sorted || self.sure.has(place) {
             return false;
         }
+        self.sorts_unless_sure(place, entries)
+    }
+
+    fn sorts_unless_sure(&mut self, place: Place, entries: usize) -> bool {
         if self.was_seen_without(place) {
             return true;
         }
-        if !self.unnamed.iter().any(|one| one.place == place) {
-            self.unnamed.push(Unnamed { place, entries });
+        if self.known.as_ref().is_some_and(|known| known.is_sure(place)) {
+            self.sure.note(place);
+        } else {
+            Unsure::note(&mut self.unsure, place, entries);
         }
         false
     }
@@ -114,7 +123,7 @@ impl Writing {
 
     /// How often what was written has to be read to prove that it comes back.
     pub(super) fn rounds(&self, rounds_max: u32) -> u32 {
-        self.known().unwrap_or(&Known::default()).rounds(&self.unnamed, rounds_max)
+        self.known().unwrap_or(&Known::default()).rounds(&self.unsure, rounds_max)
     }
 
     /// What is cut as it is written, and came of what was cut `before`.

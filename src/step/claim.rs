@@ -197,11 +197,32 @@ fn answer<R>(record: KeyRecord, key: &Key, row: Vec<u8>) -> Result<Found<R>> {
 }
 
 impl<R: Serialize + DeserializeOwned + 'static> Claim<R> {
-    /// The call was made, and this was the answer. When it returns, that is durable.
+    /// The call was made, and this was the answer. When it returns, that is durable, and the claim has
+    /// nothing left to settle.
+    ///
+    /// An answer that cannot be stored is refused before anything is written, and the claim is open as
+    /// it was: complete it with another answer.
+    ///
+    /// ```
+    /// use milepost::{Claimed, ErrorKind, Limits, Options};
+    ///
+    /// let limits = Limits { value_bytes: 100, ..Limits::default() };
+    /// let store = Options::new().limits(limits).in_memory()?;
+    /// if let Claimed::Fresh(claim) = store.claim::<String>("mail", "m-1", "to Ada")? {
+    ///     let answer = "250 OK ".repeat(100); // what the server said
+    ///     let refused = claim.complete(&answer).unwrap_err();
+    ///     assert_eq!(refused.kind(), ErrorKind::LimitExceeded);
+    ///     claim.complete(&answer[..6].to_owned())?;
+    /// }
+    /// assert!(matches!(store.claim::<String>("mail", "m-1", "to Ada")?, Claimed::Done(_)));
+    /// # Ok::<(), milepost::Error>(())
+    /// ```
     ///
     /// # Errors
-    /// Those of a commit; the claim is then in doubt.
-    pub fn complete(self, outcome: &R) -> Result<()> {
+    /// `Invalid` for an answer that does not come back as it was written, `LimitExceeded` for one that is
+    /// too large: nothing was written, and the claim is still open. `Conflict` if it was completed
+    /// before. Those of a commit; the claim is in doubt once it is dropped.
+    pub fn complete(&self, outcome: &R) -> Result<()> {
         self.0.complete(outcome)
     }
 
@@ -211,9 +232,8 @@ impl<R: Serialize + DeserializeOwned + 'static> Claim<R> {
     /// # Errors
     /// Those of [`complete`](Claim::complete) that refuse it; those of the commit come from the
     /// `Pending`.
-    pub fn submit_complete(self, outcome: &R) -> Result<Pending<()>> {
-        let open = self.0;
-        let store = open.store.clone();
+    pub fn submit_complete(&self, outcome: &R) -> Result<Pending<()>> {
+        let (open, store) = (&self.0, &self.0.store);
         let view = store.view_to_submit()?;
         let outcome = encode_value(&view, store.schemas(), Place::Claim, outcome)?;
         let ((), joined) = view.join(|plan| {

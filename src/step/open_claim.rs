@@ -43,7 +43,7 @@ impl<R> Open<R> {
 }
 
 impl<R: Serialize + DeserializeOwned + 'static> Open<R> {
-    pub(super) fn complete(self, outcome: &R) -> Result<()> {
+    pub(super) fn complete(&self, outcome: &R) -> Result<()> {
         let view = self.store.view()?;
         let outcome = encode_value(&view, self.store.schemas(), Place::Claim, outcome)?;
         let ((), joined) = view.join(|plan| {

@@ -13,7 +13,7 @@ use crate::store::Read;
 
 /// A stored value of this type, if it is what the type says it must be.
 pub(super) fn read_valid<S: Versioned + DeserializeOwned>(stored: &Payload) -> Result<S> {
-    let state = stored.value::<S>().map_err(|error| {
+    let state = stored.value_or_refusal::<S>().map_err(|error| {
         if error.is_newer() {
             return too_new("it", error);
         }

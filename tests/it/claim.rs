@@ -7,7 +7,9 @@ use std::sync::{Arc, Barrier, Mutex};
 use milepost::testing::SimDisk;
 use milepost::{Claim, Claimed, Doubt, ErrorKind, Options, Store};
 
-use crate::support::{killed, kind, on_disk};
+use serde::{Deserialize, Serialize};
+
+use crate::support::{error, killed, kind, on_disk};
 
 fn ask(store: &Store, key: &str) -> Claimed<u64> {
     store.claim("orders", key, &("BTC", 1u8)).unwrap()
@@ -159,6 +161,81 @@ fn another_request_under_the_key_is_a_conflict_once_it_is_settled_and_never_fres
     drop(doubt(&store, "dropped"));
 }
 
+/// A price that reads every number but 0.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "u64", into = "u64")]
+struct Price(u64);
+
+impl From<Price> for u64 {
+    fn from(price: Price) -> Self {
+        price.0
+    }
+}
+
+impl TryFrom<u64> for Price {
+    type Error = &'static str;
+
+    fn try_from(n: u64) -> Result<Self, &'static str> {
+        if n > 0 { Ok(Self(n)) } else { Err("a price is above 0") }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Fill {
+    qty: u64,
+    price: Price,
+}
+
+const fn fill(price: u64) -> Fill {
+    Fill { qty: 3, price: Price(price) }
+}
+
+/// Against: a payment that was made, and is in doubt because one field of the answer cannot be stored:
+/// whoever made it knows what became of it, and can say so in other words.
+#[test]
+fn an_outcome_whose_value_cannot_be_stored_is_named_and_leaves_the_claim_open() {
+    type Try = fn(&Claim<Fill>, &Fill) -> milepost::Result<()>;
+    let ways: [Try; 2] = [Claim::complete, |claim, fill| claim.submit_complete(fill)?.wait()];
+    for complete in ways {
+        let store = Store::in_memory().unwrap();
+        let claimed = || store.claim::<Fill>("s", "k", &1).unwrap();
+        let Claimed::Fresh(claim) = claimed() else { panic!() };
+        for _ in 0..2 {
+            let refused = error(complete(&claim, &fill(0)));
+            assert_eq!(refused.kind(), ErrorKind::Invalid);
+            let said = refused.to_string();
+            assert!(said.contains("`price`: a price is above 0"), "{said}");
+            assert!(said.contains("Nothing was written"), "{said}");
+        }
+        assert!(matches!(claimed(), Claimed::InFlight { .. }), "it is open");
+        assert!(store.doubts().unwrap().is_empty(), "it is not in doubt");
+        complete(&claim, &fill(5)).unwrap();
+        // Settled, whether its holder is there or not.
+        assert!(matches!(claimed(), Claimed::Done(done) if done == fill(5)));
+        assert_eq!(kind(complete(&claim, &fill(6))), ErrorKind::Conflict);
+        assert_eq!(kind(claim.release()), ErrorKind::Conflict);
+        assert!(matches!(claimed(), Claimed::Done(done) if done == fill(5)));
+    }
+}
+
+/// Against: the same of a doubt, whose holder has found out what became of the call.
+#[test]
+fn a_doubt_that_is_confirmed_with_a_value_that_cannot_be_stored_is_as_it_was() {
+    let store = Store::in_memory().unwrap();
+    drop(store.claim::<Fill>("s", "k", &1).unwrap());
+    for _ in 0..2 {
+        let refused = error(store.doubt::<Fill>("s", "k").unwrap().confirm(&fill(0)));
+        assert_eq!(refused.kind(), ErrorKind::Invalid);
+        assert!(refused.to_string().contains("`price`"), "{refused}");
+        let noted = store.doubt::<Fill>("s", "k").unwrap().confirm_with_note(&fill(0), "Ada");
+        assert_eq!(kind(noted), ErrorKind::Invalid);
+        assert_eq!(store.doubts().unwrap().len(), 1);
+    }
+    store.doubt::<Fill>("s", "k").unwrap().confirm(&fill(5)).unwrap();
+    let Claimed::Done(done) = store.claim::<Fill>("s", "k", &1).unwrap() else { panic!() };
+    assert_eq!(done, fill(5));
+}
+
 /// Against: an answer that cannot be stored, after the call was made: it must not become "free".
 #[test]
 fn an_outcome_that_cannot_be_stored_leaves_the_claim_in_doubt() {
@@ -166,6 +243,7 @@ fn an_outcome_that_cannot_be_stored_leaves_the_claim_in_doubt() {
     let store = Options::new().limits(limits).in_memory().unwrap();
     let Ok(Claimed::Fresh(claim)) = store.claim::<String>("s", "k", &1) else { panic!() };
     assert_eq!(kind(claim.complete(&"x".repeat(200))), ErrorKind::LimitExceeded);
+    drop(claim);
     let again = store.claim::<String>("s", "k", &1).unwrap();
     let Claimed::InDoubt(doubt) = again else { panic!("{again:?}") };
     doubt.confirm(&"short".to_owned()).unwrap();

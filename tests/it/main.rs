@@ -64,6 +64,7 @@ mod retention;
 mod savepoints;
 mod schemas;
 mod security;
+mod sets;
 mod slots;
 mod step;
 mod store;

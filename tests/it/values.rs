@@ -400,6 +400,49 @@ fn an_answer_that_cannot_be_stored_does_not_hold_up_the_others() {
     assert_eq!(verbose.0, [1, 2, 3], "what is in doubt was sent again");
 }
 
+thread_local! {
+    /// The price that this release cannot read: it panics over it.
+    static UNKNOWN: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(transparent)]
+struct Priced(u64);
+
+impl<'de> Deserialize<'de> for Priced {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> std::result::Result<Self, D::Error> {
+        let n = u64::deserialize(from)?;
+        assert!(n == 0 || n != UNKNOWN.get(), "no such currency");
+        Ok(Self(n))
+    }
+}
+
+/// Against: a payload over which `Deserialize` panics, as an `expect` in it does in the next release: the
+/// panic ended each pass of the relay, and the orders after it were never sent.
+#[test]
+fn a_payload_whose_type_panics_over_it_is_set_aside() {
+    let store = Store::in_memory().unwrap();
+    let mut run = store.run::<Counter>("run").unwrap();
+    for n in 1..=3u64 {
+        run.step(n.to_string(), n, |tx| tx.emit("orders", &Priced(n)).map(drop)).unwrap();
+    }
+    let (relay, mut exchange) = (Relay::new(&store, "orders"), Exchange::<Priced>::default());
+    UNKNOWN.set(2);
+    for confirmed in [2, 0] {
+        let delivered = relay.run_once(&mut exchange).unwrap();
+        assert_eq!((delivered.confirmed, delivered.set_aside), (confirmed, 1));
+        let problem = &delivered.problems[0];
+        assert_eq!(problem.kind, ErrorKind::SchemaMismatch);
+        assert!(problem.why.contains("no such currency"), "{}", problem.why);
+        assert_eq!(exchange.sent, [Priced(1), Priced(3)]);
+    }
+    let id = store.recovery().unwrap().intents_prepared.remove(0);
+    assert_eq!(kind(store.intent::<Priced, Priced>(&id)), ErrorKind::SchemaMismatch);
+    UNKNOWN.set(0);
+    assert_eq!(relay.run_once(&mut exchange).unwrap().confirmed, 1);
+    assert_eq!(exchange.sent, [Priced(1), Priced(3), Priced(2)]);
+}
+
 /// Against: a schema whose step was refused, remembered as if it were stored: the next value of the type
 /// would be written under the number of another type.
 #[test]

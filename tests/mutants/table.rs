@@ -75,6 +75,7 @@ const T16: Finder = Finder::Class("T16", 100);
 const T17: Finder = Finder::Class("T17", 2_000);
 const T18: Finder = Finder::Class("T18", 100);
 const T20: Finder = Finder::Class("T20", 1_000);
+const T24: Finder = Finder::Class("T24", 2_500);
 
 pub(crate) const MUTANTS: &[Mutant] = &[
     // The disk.
@@ -889,6 +890,60 @@ pub(crate) const MUTANTS: &[Mutant] = &[
             becomes: "\"{} is {}: {error}\", what(), String::from_utf8_lossy(payload.bytes())\n",
         }],
         fate: FoundBy(&[Test("security::no_handle_and_no_error_prints_a_payload")]),
+    },
+    // Values.
+    Mutant {
+        bug: "a value that is read as another one is acknowledged",
+        patches: &[Patch {
+            file: "src/record/proof.rs",
+            is: "if again.bytes != bytes {",
+            becomes: "if again.bytes != bytes && false {",
+        }],
+        fate: FoundBy(&[
+            T24,
+            Test("comes_back::a_value_that_its_own_type_changes_is_invalid_at_the_step"),
+        ]),
+    },
+    Mutant {
+        bug: "a value is read as a type whose fields stand in other places",
+        patches: &[Patch {
+            file: "src/step/values.rs",
+            is: "        check_same::<T>(&schema.form, what)?;\n",
+            becomes: "",
+        }],
+        fate: FoundBy(&[
+            T24,
+            Test("values::two_fields_that_changed_places_are_never_read_as_each_other"),
+        ]),
+    },
+    Mutant {
+        bug: "an intent that cannot be read ends the pass of its relay",
+        patches: &[Patch {
+            file: "src/exec/relay.rs",
+            is: "Err(error) => delivered.set_aside(id, &error),",
+            becomes: "Err(error) => return Err(error),",
+        }],
+        fate: FoundBy(&[T24]),
+    },
+    Mutant {
+        bug: "a payload whose type panics over it ends the pass of its relay",
+        patches: &[Patch {
+            file: "src/record/payload.rs",
+            is: "refusing(|| decode_same(&self.bytes.0))",
+            becomes: "decode_same(&self.bytes.0)",
+        }],
+        fate: FoundBy(&[T24, Test("values::a_payload_whose_type_panics_over_it_is_set_aside")]),
+    },
+    Mutant {
+        bug: "a `Vec` is believed to have an order by its name",
+        patches: &[Patch {
+            file: "src/record/writing.rs",
+            is: "            Order::Kept | Order::Unknown => self.sorts_unsure(place, entries),\n        }\n    }\n\n    /// Whether a map",
+            becomes: "            Order::Kept => self.was_seen_without(place),\n            Order::Unknown => self.sorts_unsure(place, entries),\n        }\n    }\n\n    /// Whether a map",
+        }],
+        fate: FoundBy(&[Test(
+            "sets::a_set_that_is_written_as_a_list_is_canonical_from_its_first_value",
+        )]),
     },
     // Setting back.
     Mutant {

@@ -104,6 +104,11 @@ impl Workshop {
         }
     }
 
+    /// Checks that the library compiles as it is now, with all that the finders use of it.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        self.build(&["check", "--lib", "--bin=milepost"])
+    }
+
     fn build(&self, what: &'static [&'static str]) -> Result<(), String> {
         if !self.built.borrow_mut().insert(what) {
             return Ok(());

@@ -1,6 +1,6 @@
 //! What a tree is made of, and what can be asked of it.
 
-use crate::record::order::{Known, Order, Place, Unnamed};
+use crate::record::order::{Known, Order, Place, Unsure};
 
 /// A value, or a part of one.
 #[derive(Debug, Clone, PartialEq)]
@@ -62,9 +62,9 @@ pub(in crate::record) struct Container {
 }
 
 impl Tree {
-    /// Sorts what has no order, as far as is known; what has one, and is not named, is noted down.
-    pub(in crate::record) fn sort(&mut self, known: Option<&Known>, unnamed: &mut Vec<Unnamed>) {
-        self.each_part(&mut |part| part.sort(known, unnamed));
+    /// Sorts what has no order, as far as is known; what is not known to have one is noted down.
+    pub(in crate::record) fn sort(&mut self, known: Option<&Known>, unsure: &mut Vec<Unsure>) {
+        self.each_part(&mut |part| part.sort(known, unsure));
         let entries = match self {
             Self::List(_, list) => list.len(),
             Self::Map(_, map) => map.len(),
@@ -76,11 +76,9 @@ impl Tree {
             Order::None => true,
             _ if known.is_some_and(|known| known.has_none(place)) => true,
             Order::OfKeys => matches!(self, Self::Map(..)),
-            Order::Kept => false,
-            Order::Unknown if entries < 2 => false,
-            Order::Unknown => {
-                if !unnamed.iter().any(|one| one.place == place) {
-                    unnamed.push(Unnamed { place, entries });
+            Order::Kept | Order::Unknown => {
+                if entries >= 2 && !known.is_some_and(|known| known.is_sure(place)) {
+                    Unsure::note(unsure, place, entries);
                 }
                 false
             }
@@ -169,6 +167,38 @@ impl Tree {
             return found;
         }
         self.parts().into_iter().zip(other.parts()).find_map(|(one, two)| one.reordered(two))
+    }
+
+    /// Where two values differ first, by the names of the fields that lead there, such as
+    /// `orders[3].price`; `None` if they do not. And whether they differ there in their order alone.
+    pub(in crate::record) fn differs_from(&self, other: &Self) -> Option<(String, bool)> {
+        if self == other {
+            return None;
+        }
+        let is_order_alone =
+            matches!(self, Self::List(..) | Self::Map(..)) && self.bag() == other.bag();
+        let (ours, theirs) = (self.named_parts(), other.named_parts());
+        let inside = (ours.len() == theirs.len() && !is_order_alone).then(|| {
+            let mut pairs = ours.into_iter().zip(theirs);
+            pairs.find_map(|((name, one), (_, two))| {
+                let (path, is_order_alone) = one.differs_from(two)?;
+                Some((format!("{name}{path}"), is_order_alone))
+            })
+        });
+        Some(inside.flatten().unwrap_or((String::new(), is_order_alone)))
+    }
+
+    fn named_parts(&self) -> Vec<(String, &Self)> {
+        let numbered = |(nth, part)| (format!("[{nth}]"), part);
+        match self {
+            Self::Struct(_, fields) | Self::Variant(_, Held::Struct(fields)) => {
+                fields.iter().map(|(name, part)| (format!(".{name}"), part)).collect()
+            }
+            Self::Some(part) | Self::Newtype(_, part) | Self::Variant(_, Held::One(part)) => {
+                vec![(String::new(), &**part)]
+            }
+            _ => self.parts().into_iter().enumerate().map(numbered).collect(),
+        }
     }
 
     /// What is the same whatever order its containers are in.

@@ -37,6 +37,7 @@ mod t16_formats;
 mod t17_savepoints;
 mod t18_endurance;
 mod t20_system_calls;
+mod t24_values;
 mod tally;
 mod task;
 mod work;
@@ -80,6 +81,7 @@ const CLASSES: &[&dyn Class] = &[
     &t17_savepoints::Savepoints,
     &t18_endurance::Endurance,
     &t20_system_calls::SystemCalls,
+    &t24_values::Values,
 ];
 
 /// How many images of T1 a scale of 1 stands for.
