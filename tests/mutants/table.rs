@@ -276,13 +276,22 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         ]),
     },
     Mutant {
-        bug: "a step is acknowledged when it is planned",
+        bug: "a step or a claim is acknowledged when it is planned",
+        patches: &[Patch {
+            file: "src/store/handle.rs",
+            is: "ticket.map_or(Ok(()), |ticket| self.inner.committer.wait(&ticket))",
+            becomes: "{ drop(ticket); Ok(()) }",
+        }],
+        fate: FoundBy(&[T6, T11]),
+    },
+    Mutant {
+        bug: "what a relay or a decision writes is acknowledged when it is planned",
         patches: &[Patch {
             file: "src/store/group.rs",
             is: "awaited.map_or(Ok(()), |awaited| self.wait(&awaited.ticket))?;",
             becomes: "drop(awaited);",
         }],
-        fate: FoundBy(&[T11]),
+        fate: FoundBy(&[T12]),
     },
     Mutant {
         bug: "a submitted step is acknowledged before it is durable",

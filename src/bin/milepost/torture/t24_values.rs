@@ -101,18 +101,18 @@ impl Known {
     fn history(&mut self, rng: &mut Rng) -> Judged {
         let disk = Arc::new(MemoryDisk::new());
         options::<First>().create_on(disk.clone())?.close()?;
-        let disk = self.life::<First>(disk, rng)?;
-        let disk = self.life::<First>(disk, rng)?;
-        let disk = self.life::<Second>(disk, rng)?;
-        let disk = if rng.one_in(2) { self.life::<Second>(disk, rng)? } else { disk };
-        let disk = self.life::<Third>(disk, rng)?;
+        let disk = self.life::<First>(&disk, rng)?;
+        let disk = self.life::<First>(&disk, rng)?;
+        let disk = self.life::<Second>(&disk, rng)?;
+        let disk = if rng.one_in(2) { self.life::<Second>(&disk, rng)? } else { disk };
+        let disk = self.life::<Third>(&disk, rng)?;
         self.end::<Third>(disk)
     }
 
     /// One life of a release, up to a kill. What it leaves behind.
     fn life<R: Release>(
         &mut self,
-        disk: Arc<MemoryDisk>,
+        disk: &Arc<MemoryDisk>,
         rng: &mut Rng,
     ) -> Judged<Arc<MemoryDisk>> {
         let store = options::<R>().open_on(disk.clone())?;

@@ -94,7 +94,9 @@ macro_rules! release {
             type Order = $module::Order;
 
             fn order(qty: u64, price: u64) -> Self::Order {
-                Self::Order { qty, price: Price(price), ..Self::Order::default() }
+                let mut order = Self::Order::default();
+                (order.qty, order.price) = (qty, Price(price));
+                order
             }
 
             fn facts(order: &Self::Order) -> (u64, u64) {
