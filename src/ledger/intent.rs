@@ -151,7 +151,8 @@ impl Event {
 
 /// The keys of all intents that are not settled begin so.
 pub(crate) const OUTSTANDING: &[u8] = &[0];
-const SETTLED: &[u8] = &[1];
+/// The keys of all intents that are settled begin so.
+pub(crate) const SETTLED: &[u8] = &[1];
 
 pub(crate) fn intent_key(id: &IntentId, settled: bool) -> Vec<u8> {
     let prefix = if settled { SETTLED } else { OUTSTANDING };

@@ -201,10 +201,14 @@ pub(crate) struct Illegal {
 /// live work and for recovery alike.
 pub(crate) fn next(state: KeyState, event: Event) -> Result<Option<KeyState>, Illegal> {
     match (state, event) {
-        (KeyState::InFlight | KeyState::InDoubt { .. }, Event::Complete { outcome }) => {
-            Ok(Some(KeyState::Done { outcome }))
+        // What was lost to damage is settled by what a person found out.
+        (
+            KeyState::InFlight | KeyState::InDoubt { .. } | KeyState::Lost { .. },
+            Event::Complete { outcome },
+        ) => Ok(Some(KeyState::Done { outcome })),
+        (KeyState::InFlight | KeyState::InDoubt { .. } | KeyState::Lost { .. }, Event::Release) => {
+            Ok(None)
         }
-        (KeyState::InFlight | KeyState::InDoubt { .. }, Event::Release) => Ok(None),
         (KeyState::InFlight | KeyState::InDoubt { .. }, Event::Doubt { why }) => {
             Ok(Some(KeyState::InDoubt { why }))
         }
@@ -266,6 +270,12 @@ pub(crate) fn claim_of_key(row: &[u8]) -> Option<(Scope, &[u8])> {
     Some((Scope::new(scope).ok()?, key))
 }
 
+/// The run of a step's row.
+pub(crate) fn run_of_step_key(row: &[u8]) -> Option<RunName> {
+    let (run, _) = row.starts_with(&[SETTLED, STEP]).then(|| unnamed(row, 2))??;
+    RunName::new(run).ok()
+}
+
 /// The keys that fall due in one tick and were settled in one commit.
 ///
 /// Its payload is no encoded value but a packed list of keys.
@@ -317,7 +327,8 @@ mod tests {
     fn an_illegal_pair_is_told_by_both_names() {
         let lost = || KeyState::Lost { quarantine: 1 };
         let told = |event| next(lost(), event).unwrap_err().to_string();
-        assert!(told(Event::Release).contains("is damaged cannot take `release`"));
+        let doubt = told(Event::Doubt { why: String::new() });
+        assert!(doubt.contains("is damaged cannot take `doubt`"));
         assert!(told(Event::Abandon).contains("`abandon`"));
     }
 
@@ -330,8 +341,16 @@ mod tests {
             Event::Abandon,
         ] {
             assert!(next(done(), event.clone()).is_err(), "{event:?}");
-            assert!(next(KeyState::Lost { quarantine: 1 }, event).is_err());
         }
+    }
+
+    #[test]
+    fn a_damaged_claim_is_left_only_by_what_a_person_found_out() {
+        let lost = || KeyState::Lost { quarantine: 1 };
+        assert_eq!(next(lost(), Event::Complete { outcome: outcome(1) }).unwrap(), Some(done()));
+        assert_eq!(next(lost(), Event::Release).unwrap(), None);
+        assert!(next(lost(), Event::Abandon).is_err());
+        assert!(next(lost(), Event::Doubt { why: String::new() }).is_err());
     }
 
     #[test]

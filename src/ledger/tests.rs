@@ -243,6 +243,24 @@ fn every_row_of_the_audit_is_written_as_it_always_was() {
 }
 
 #[test]
+fn the_end_of_a_run_and_a_clock_that_was_set_are_written_as_they_always_were() {
+    let end = RunEnd { number: 300, at: at(1_767_225_600_000), name_stays: true };
+    golden("run-end", &ended_key(&run()), &end);
+    let keys = [end_key(300, &run()), removing_key(&run()), removed_key(&run())];
+    assert_eq!(
+        keys.map(|key| hex(&key)),
+        [
+            "72756e2d656e64732f000000000000012c6274632d356d",
+            "72756e2d72656d6f76696e672f6274632d356d",
+            "72756e2d72656d6f7665642f6274632d356d",
+        ]
+    );
+    assert_eq!(end_of_key(&end_key(300, &run())), Some((300, run())));
+    assert_eq!(run_of_removing_key(&removing_key(&run())), Some(run()));
+    golden("clock-set", META_CLOCK_SET, &ClockSet { at: at(1_767_225_600_000) });
+}
+
+#[test]
 fn every_key_of_the_expiry_index_is_written_as_it_always_was() {
     assert_eq!(
         hex(&expiry_key(at(1_767_312_000_001), CommitSeq::new(258))),

@@ -6,13 +6,14 @@ use super::check::{Fault, fault_of};
 use super::stand_in::{is_stand_in, stand_in_place};
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
+use crate::id::RunName;
 use crate::ledger::{
     ExpiryRecord, KeyRecord, QuarantineRecord, RunRecord, expiry_key, quarantine_key,
     sequence_of_key,
 };
 use crate::seq::Epoch;
-use crate::step::{put_back_checkpoint, put_back_state};
-use crate::store::{Plan, Read, Store, Table, row_name};
+use crate::step::{put_back_checkpoint, put_back_state, refuse_gone, run_of_row};
+use crate::store::{HoldKind, Plan, Read, Store, Table, row_name};
 
 /// The quarantine of a store.
 #[derive(Clone)]
@@ -78,8 +79,9 @@ impl Quarantine {
     ///
     /// # Errors
     /// `NotFound`; `Damaged` if its bytes are still not what was written; `TooNew` if a newer program
-    /// wrote them; `Conflict` if something has been written in its place since; and those of a
-    /// commit.
+    /// wrote them; `Conflict` if something has been written in its place since, if it is a row of a run
+    /// that is open in this process, or of a run that is being removed; `BeyondHorizon` if the
+    /// retention of its run has removed that; and those of a commit.
     pub fn restore(&self, number: u64) -> Result<()> {
         self.store.commit(|plan| {
             let QuarantineRecord { table, key, bytes, .. } = find(plan, number)?;
@@ -103,6 +105,10 @@ impl Quarantine {
                 Some(Fault::Newer(why)) => return Err(Error::new(ErrorKind::TooNew, why)),
                 None => {}
             }
+            if let Some(run) = run_of_row(table, &key) {
+                refuse_gone(plan, &run)?;
+                refuse_open(plan, table, &run)?;
+            }
             clear_place(plan, table, &key, number)?;
             list_deadline(plan, table, &key, &bytes)?;
             put_back(plan, table, &key, &bytes)?;
@@ -121,6 +127,21 @@ impl Quarantine {
             plan.delete(Table::Quarantine, &quarantine_key(number))
         })
     }
+}
+
+/// A step that is under way may write the row, and does not know that it was put back: so rows of the
+/// user's own are put back while no step can be.
+fn refuse_open(plan: &Plan<'_>, table: Table, run: &RunName) -> Result<()> {
+    if table == Table::Rows && plan.is_held(HoldKind::Run, run.as_str().as_bytes()) {
+        return Err(Error::new(
+            ErrorKind::Conflict,
+            format!(
+                "the run \"{run}\" is open in this process, and a step of it would write over the \
+                 row without having seen it: drop its handle first. Nothing was changed"
+            ),
+        ));
+    }
+    Ok(())
 }
 
 /// Writes a row where it stood, and whatever else has to know of it.

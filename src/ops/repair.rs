@@ -296,6 +296,7 @@ impl Work<'_> {
             Some(StandIn::Row(record)) => self.new.put(&place, &record),
             Some(StandIn::Schema(record)) => self.new.put(&place, &record),
             Some(StandIn::Crash(record)) => self.new.put(&place, &record),
+            Some(StandIn::RunEnd(record)) => self.new.put(&place, &record),
             Some(StandIn::Unreconciled(record)) => self.new.put(&place, &record),
             None => Ok(()),
         }

@@ -3,7 +3,7 @@
 
 use crate::ledger::{
     AuditRecord, IntentRecord, KeyRecord, KeyState, QuarantineRecord, RowRecord, RunRecord,
-    intent_of_key, place_of_id_key, sequence_of_key,
+    end_of_key, intent_of_key, place_of_id_key, sequence_of_key,
 };
 use crate::seq::{CommitSeq, Epoch};
 use crate::store::{Highest, Inspection, META_UNCLEAN, Read, Table, Unclean};
@@ -28,6 +28,7 @@ fn take_in(highest: &mut Highest, rows: &impl Read, table: Table, key: &[u8], ro
     let (mut id, mut epoch) = (None, None);
     match table {
         Table::Meta => {
+            id = end_of_key(key).map(|(number, _)| number);
             if key.starts_with(META_UNCLEAN) {
                 epoch = number_at(META_UNCLEAN.len()).map(Epoch::new);
                 if let Ok(crash) = rows.parse::<Unclean>(key, row) {

@@ -1,13 +1,14 @@
 //! What takes the place of a record in quarantine, so that nothing is mistaken for new: a damaged key
 //! counts as seen, a damaged intent is in doubt, a damaged row of the user's own is an error, the number
-//! of a damaged schema stays taken, nobody says what became of the commits before a damaged crash, and a
+//! of a damaged schema and the name of a run that is gone stay taken, nobody says what became of the commits before a damaged crash, and a
 //! store that was to be reconciled still is.
 
 use crate::clock::Timestamp;
 use crate::error::Result;
 use crate::id::Fingerprint;
 use crate::ledger::{
-    IntentRecord, KeyRecord, KeyState, RowRecord, SchemaRecord, Stage, intent_key, intent_of_key,
+    IntentRecord, KeyRecord, KeyState, RowRecord, RunEnd, SchemaRecord, Stage, intent_key,
+    intent_of_key, is_run_gone,
 };
 use crate::store::{
     Inspection, META_UNCLEAN, META_UNRECONCILED, Read, Table, Unclean, Unreconciled,
@@ -20,6 +21,7 @@ pub(super) enum StandIn {
     Row(RowRecord),
     Schema(SchemaRecord),
     Crash(Unclean),
+    RunEnd(RunEnd),
     Unreconciled(Unreconciled),
 }
 
@@ -79,6 +81,9 @@ pub(super) fn stand_in(
         Table::Rows => Some(StandIn::Row(RowRecord::Lost { quarantine: number })),
         Table::Schemas if key.len() == 4 => Some(StandIn::Schema(SchemaRecord::lost(now))),
         Table::Meta if key.starts_with(META_UNCLEAN) => Some(StandIn::Crash(Unclean::LOST)),
+        Table::Meta if is_run_gone(key) => {
+            Some(StandIn::RunEnd(RunEnd { number: 0, at: now, name_stays: true }))
+        }
         Table::Meta if key == META_UNRECONCILED => {
             Some(StandIn::Unreconciled(Unreconciled::lost()))
         }

@@ -9,6 +9,7 @@ use super::history::{Moment, newest, save};
 use super::labels::Labels;
 use super::migrations::Migrations;
 use super::on_damage::refuse_quarantined;
+use super::remove::forget_end;
 use super::schema::{Known, read_as, schema_for, schema_of};
 use super::state::{self, Stored};
 use super::tx::{check_key, row_value};
@@ -208,6 +209,7 @@ fn put_run(
         changed: plan.now(),
     };
     plan.put(&run_key(run), &record)?;
+    forget_end(plan, run)?;
     let schema_of_note = Known::of_value(Place::Row, 1, Form::of_value::<Brought>()?);
     let note = Payload::of(brought).map_err(|error| unstorable(&error))?;
     let note =

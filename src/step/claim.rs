@@ -240,6 +240,7 @@ impl<R: Serialize + DeserializeOwned + 'static> Claim<R> {
             let outcome = outcome.stored(plan)?;
             open.settle_in(plan, KeyEvent::Complete { outcome })
         })?;
+        open.let_go();
         Ok(store.pending((), joined))
     }
 

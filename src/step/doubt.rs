@@ -10,7 +10,6 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::open_claim::Open;
-use super::seen::lost;
 use super::tx::check_key;
 use super::values::{Place, encode_value};
 use crate::clock::Timestamp;
@@ -84,7 +83,8 @@ impl Store {
 
     /// The doubt of a claim, by its scope and key alone: for an operator, or for a program that does
     /// not know the request any more. `R` is the type of its outcome, which only
-    /// [`confirm`](Doubt::confirm) needs.
+    /// [`confirm`](Doubt::confirm) needs. A claim whose record was damaged, and which a repair put into
+    /// quarantine, has a doubt too, which a person settles, with a note: perhaps it was settled before.
     ///
     /// ```
     /// # use milepost::Store;
@@ -102,7 +102,7 @@ impl Store {
     /// # Errors
     /// `NotFound` if no claim has that key; `Conflict` while this process holds a
     /// [`Claim`](crate::Claim) or a [`Doubt`] of it, or if it is settled; `Invalid` for a bad scope or
-    /// key; `LimitExceeded` for a long key; `Damaged` if its record is, or was.
+    /// key; `LimitExceeded` for a long key; `Damaged` if its record is: run `repair` first.
     pub fn doubt<R: Serialize + DeserializeOwned + 'static>(
         &self,
         scope: &str,
@@ -113,6 +113,9 @@ impl Store {
     }
 }
 
+const HELD: &str = "this process holds a claim or a doubt of it: wait until that one is settled or \
+                    dropped";
+
 fn in_doubt<R>(store: &Store, plan: &mut Plan<'_>, scope: &Scope, key: &Key) -> Result<Doubt<R>> {
     check_key(plan.limits(), &key.bytes)?;
     let row = open_claim_key(scope, &key.bytes);
@@ -120,8 +123,18 @@ fn in_doubt<R>(store: &Store, plan: &mut Plan<'_>, scope: &Scope, key: &Key) -> 
         |kind, what| Err(Error::new(kind, format!("{}: {what}", row_name(Table::Keys, &row))));
     let Some(record) = plan.record::<KeyRecord>(&row)? else {
         let settled = settled_claim_key(scope, &key.bytes);
-        return match plan.record::<KeyRecord>(&settled)?.map(|record| record.state) {
-            Some(KeyState::Lost { quarantine }) => Err(lost(&settled, quarantine)),
+        let record =
+            plan.record::<KeyRecord>(&settled)?.map(|record| (record.changed, record.state));
+        return match record {
+            Some((since, KeyState::Lost { quarantine })) => {
+                match plan.hold(HoldKind::Claim, &row) {
+                    Some(hold) => {
+                        let open = Open::new(store, scope, key, hold).lost();
+                        Ok(Doubt::lost(open, since, quarantine))
+                    }
+                    None => refused(ErrorKind::Conflict, HELD),
+                }
+            }
             Some(_) => refused(ErrorKind::Conflict, "the claim is settled, and not in doubt"),
             None => refused(ErrorKind::NotFound, "there is no such claim"),
         };
@@ -130,10 +143,7 @@ fn in_doubt<R>(store: &Store, plan: &mut Plan<'_>, scope: &Scope, key: &Key) -> 
         Some(hold) => {
             Doubt::of(record, &row, RequestMatch::Unknown, Open::new(store, scope, key, hold))
         }
-        None => refused(
-            ErrorKind::Conflict,
-            "this process holds a claim or a doubt of it: wait until that one is settled or dropped",
-        ),
+        None => refused(ErrorKind::Conflict, HELD),
     }
 }
 
@@ -149,6 +159,29 @@ fn why_in_doubt(state: KeyState, row: &[u8]) -> Result<String> {
 }
 
 impl<R> Doubt<R> {
+    /// The doubt of a claim whose record was damaged, and is in quarantine: it may have been settled.
+    fn lost(open: Open<R>, since: Timestamp, quarantine: u64) -> Self {
+        Self {
+            open,
+            why: format!("its record was damaged, and is number {quarantine} in quarantine"),
+            since,
+            request: RequestMatch::Unknown,
+            fingerprint: None,
+        }
+    }
+
+    /// What was damaged is settled by a person alone: perhaps it was settled before.
+    fn refuse_lost(&self) -> Result<()> {
+        if !self.open.is_lost() {
+            return Ok(());
+        }
+        Err(Error::invalid(format!(
+            "{}: what became of the call is for a person to say. Restore the record, or settle it \
+             with a note. Nothing was written",
+            self.why
+        )))
+    }
+
     /// The doubt of an open claim that nobody else holds.
     pub(super) fn of(
         record: KeyRecord,
@@ -194,8 +227,9 @@ impl<R: Serialize + DeserializeOwned + 'static> Doubt<R> {
     /// returns, that is durable.
     ///
     /// # Errors
-    /// Those of a commit; the call is then still in doubt.
+    /// `Invalid` if its record was damaged; those of a commit; the call is then still in doubt.
     pub fn confirm(self, outcome: &R) -> Result<()> {
+        self.refuse_lost()?;
         self.open.complete(outcome)
     }
 
@@ -203,8 +237,9 @@ impl<R: Serialize + DeserializeOwned + 'static> Doubt<R> {
     /// durably.
     ///
     /// # Errors
-    /// Those of a commit; the call is then still in doubt.
+    /// `Invalid` if its record was damaged; those of a commit; the call is then still in doubt.
     pub fn release(self) -> Result<()> {
+        self.refuse_lost()?;
         self.open.settle(KeyEvent::Release)
     }
 

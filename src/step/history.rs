@@ -77,7 +77,7 @@ pub(super) fn save(
         steps: moment.steps,
         identifying: moment.labels.identifying.clone(),
         labels: moment.labels.beside.clone(),
-        at: moment.at.unwrap_or_else(|| plan.now()),
+        at: moment.at.unwrap_or_else(|| plan.lived()),
         automatic: moment.automatic,
         pinned: false,
         codec: stored.codec(),

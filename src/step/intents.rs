@@ -249,7 +249,7 @@ impl Intents {
                 claim: None,
                 action,
                 note: note.to_owned(),
-                at: plan.now(),
+                at: plan.lived(),
                 epoch: plan.epoch(),
             };
             plan.put(&audit_key(number), &audit)?;
@@ -285,7 +285,8 @@ pub(super) fn step_on(
         Error::new(ErrorKind::Conflict, format!("intent {id}: {error}. Nothing was changed"))
     })?;
     record.epoch = plan.epoch();
-    record.changed = plan.now();
+    // A clock that stands back would make it old at once.
+    record.changed = plan.lived();
     if record.stage.is_settled() && !was_settled {
         plan.delete(Table::Intents, &intent_key(id, false))?;
     }

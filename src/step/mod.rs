@@ -9,6 +9,7 @@ mod diff;
 mod done;
 mod doubt;
 mod draft;
+mod ended;
 mod expire;
 mod forget;
 mod history;
@@ -25,6 +26,7 @@ mod pick_up;
 mod reconcile;
 mod records;
 mod recover;
+mod remove;
 mod retain;
 mod run;
 mod savepoint;
@@ -65,5 +67,6 @@ pub(crate) use deliver::{
     Outstanding, advance, check_types, outcome_of, outstanding, payload_of, reserve_topic,
 };
 pub(crate) use history::{proven as proven_state, put_back as put_back_checkpoint};
+pub(crate) use remove::{refuse_gone, run_of_row};
 pub(crate) use savepoint::{About, Import, Imported, Savepoint};
 pub(crate) use state::{list_of as chunks_of, put_back as put_back_state};

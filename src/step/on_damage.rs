@@ -3,6 +3,7 @@
 use super::content::refer;
 use super::history::{newest_below, proven};
 use super::reconcile::{has_emitted_since, set_back};
+use super::remove::refuse_gone;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{CheckpointId, RunName};
 use crate::ledger::{
@@ -72,8 +73,10 @@ fn quarantined_behind(rows: &impl Read, name: &RunName, sequence: u64) -> Result
     Ok(count)
 }
 
-/// A run whose record is in quarantine does not begin anew unless somebody asks for it.
+/// A run whose record is in quarantine does not begin anew unless somebody asks for it, nor does one that
+/// is removed.
 pub(super) fn refuse_quarantined(rows: &impl Read, name: &RunName) -> Result<()> {
+    refuse_gone(rows, name)?;
     match quarantined(rows, name)? {
         None => Ok(()),
         Some((number, reason)) => Err(Error::damaged(format!(

@@ -1,6 +1,7 @@
 //! A claim that is not settled, in the hands of one holder.
 
 use std::marker::PhantomData;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -23,9 +24,12 @@ pub(super) struct Open<R> {
     pub(super) store: Store,
     pub(super) scope: Scope,
     key: Vec<u8>,
+    /// Whether its record was damaged: what stands in for it is among the settled ones.
+    is_lost: bool,
     /// When the call was asked for, if whoever asked last has said so.
     issued: Option<Timestamp>,
-    _hold: Hold,
+    /// None once it was completed: others may claim the key then, should it be forgotten.
+    hold: Mutex<Option<Hold>>,
     outcome: PhantomData<fn() -> R>,
 }
 
@@ -36,8 +40,35 @@ impl<R> Open<R> {
             scope: scope.clone(),
             key: key.bytes.clone(),
             issued: key.issued,
-            _hold: hold,
+            is_lost: false,
+            hold: Mutex::new(Some(hold)),
             outcome: PhantomData,
+        }
+    }
+
+    /// Of a claim whose record was damaged.
+    pub(super) fn lost(self) -> Self {
+        Self { is_lost: true, ..self }
+    }
+
+    pub(super) fn is_lost(&self) -> bool {
+        self.is_lost
+    }
+
+    /// It is settled: nothing is left to hold.
+    pub(super) fn let_go(&self) {
+        drop(self.held().take());
+    }
+
+    fn held(&self) -> MutexGuard<'_, Option<Hold>> {
+        self.hold.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn row(&self) -> Vec<u8> {
+        if self.is_lost {
+            settled_claim_key(&self.scope, &self.key)
+        } else {
+            open_claim_key(&self.scope, &self.key)
         }
     }
 }
@@ -50,7 +81,9 @@ impl<R: Serialize + DeserializeOwned + 'static> Open<R> {
             let outcome = outcome.stored(plan)?;
             self.settle_in(plan, KeyEvent::Complete { outcome })
         })?;
-        self.store.wait(joined)
+        self.store.wait(joined)?;
+        self.let_go();
+        Ok(())
     }
 
     pub(super) fn settle(self, event: KeyEvent) -> Result<()> {
@@ -58,13 +91,16 @@ impl<R: Serialize + DeserializeOwned + 'static> Open<R> {
     }
 
     pub(super) fn settle_in(&self, plan: &mut Plan<'_>, event: KeyEvent) -> Result<()> {
-        let row = open_claim_key(&self.scope, &self.key);
+        let row = self.row();
         let illegal = |why: &str| {
             Error::new(
                 ErrorKind::Conflict,
                 format!("{}: {why}. Nothing was changed", row_name(Table::Keys, &row)),
             )
         };
+        if self.held().is_none() {
+            return Err(illegal("the claim was completed before"));
+        }
         let mut record = plan
             .record::<KeyRecord>(&row)?
             .ok_or_else(|| illegal("the claim is no longer open"))?;
@@ -99,7 +135,7 @@ impl<R: Serialize + DeserializeOwned + 'static> Open<R> {
             claim: Some((self.scope.clone(), Bytes(self.key.clone()))),
             action,
             note: note.to_owned(),
-            at: plan.now(),
+            at: plan.lived(),
             epoch: plan.epoch(),
         };
         plan.put(&audit_key(number), &audit)?;

@@ -7,6 +7,7 @@ use serde::de::DeserializeOwned;
 
 use super::migrations::Migrations;
 use super::on_damage::{FellBack, OnDamage, Rescue, rescue};
+use super::remove::{finish_removal, forget_end, refuse_gone};
 use super::schema::{Known, Renewed, read_as, schema_for, schema_of};
 use super::state::{self, Stored};
 use super::valid::write_valid;
@@ -41,6 +42,7 @@ where
     S: Versioned + Serialize + DeserializeOwned + Default + 'static,
 {
     let key = run_key(name);
+    finish_removal(store, name)?;
     loop {
         let view = store.view()?;
         let row = view.get(Table::Runs, &key)?;
@@ -52,6 +54,8 @@ where
             if plan.get(Table::Runs, &key)? != row {
                 return Ok(None);
             }
+            refuse_gone(plan, name)?;
+            forget_end(plan, name)?;
             origin.write(plan, name, on_damage, &known)
         })?;
         if let Some(Written { record, large, renewed, fell_back }) = written {
@@ -104,6 +108,7 @@ where
             let (state, migrated) = read(record.schema, &stored.whole())?;
             return Ok(Self { state, origin: Origin::Stored { record, stored, migrated } });
         }
+        refuse_gone(view, name)?;
         let rescue = rescue(view, name, on_damage)?;
         if let Some(rescue) = rescue {
             if let Some((record, bytes)) = &rescue.from {

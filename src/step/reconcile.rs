@@ -38,7 +38,7 @@ impl Store {
                 claim: None,
                 action: AuditAction::Reconcile,
                 note: note.to_owned(),
-                at: plan.now(),
+                at: plan.lived(),
                 epoch: plan.epoch(),
             };
             plan.put(&audit_key(number), &audit)?;

@@ -12,9 +12,9 @@ use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::RunName;
 use crate::ledger::{
-    AuditRecord, CheckpointRow, ContentRecord, ExpiryRecord, IntentRecord, KeyRecord, KeyState,
-    QuarantineRecord, RowRecord, RunRecord, SchemaRecord, Stage, expiry_due, intent_of_key,
-    sequence_of_key,
+    AuditRecord, CheckpointRow, ClockSet, ContentRecord, ExpiryRecord, IntentRecord, KeyRecord,
+    KeyState, META_CLOCK_SET, QuarantineRecord, RowRecord, RunEnd, RunRecord, SchemaRecord, Stage,
+    expiry_due, intent_of_key, is_run_end, sequence_of_key,
 };
 use crate::record::{Maps, Payload, Typed, unnamed};
 use crate::store::{Read, Store, Table, list_of, meta_json, row_name};
@@ -100,6 +100,11 @@ fn table_of(name: &str) -> Result<Table> {
 
 fn view(rows: &impl Read, table: Table, key: &[u8], bytes: &[u8]) -> Result<RecordView> {
     let json = match table {
+        Table::Meta if is_run_end(key) => run_end_json(&rows.parse(key, bytes)?)?,
+        Table::Meta if key == META_CLOCK_SET => {
+            let set = rows.parse::<ClockSet>(key, bytes)?;
+            Object::default().field("at_ms", &set.at.as_ms())?.end()
+        }
         Table::Meta => meta_json(rows, key, bytes)?,
         Table::Schemas => schema_json(key, &rows.parse(key, bytes)?)?,
         Table::Runs => run_json(rows, key, &rows.parse(key, bytes)?)?,
@@ -188,6 +193,14 @@ fn schema_json(key: &[u8], schema: &SchemaRecord) -> Result<String> {
         None => object.field("form", &schema.form)?,
     }
     .end())
+}
+
+fn run_end_json(end: &RunEnd) -> Result<String> {
+    Ok(Object::default()
+        .field("number", &end.number)?
+        .field("at_ms", &end.at.as_ms())?
+        .field("name_stays", &end.name_stays)?
+        .end())
 }
 
 fn run_json(rows: &impl Read, key: &[u8], run: &RunRecord) -> Result<String> {

@@ -172,7 +172,7 @@ fn next_of(rows: &impl Read, place: &Place) -> Result<Option<u64>> {
 
 /// The numbers of the run's intents that are not settled. They count with those of checkpoints, so
 /// it is known which was first.
-fn unsettled(rows: &impl Read, run: &RunName) -> Result<Vec<u64>> {
+pub(super) fn unsettled(rows: &impl Read, run: &RunName) -> Result<Vec<u64>> {
     let mut numbers = Vec::new();
     for (key, row) in rows.scan(Table::Intents, OUTSTANDING, &[], usize::MAX)? {
         if rows.parse::<IntentRecord>(&key, &row)?.run.as_ref() == Some(run) {

@@ -14,11 +14,13 @@ use serde::de::DeserializeOwned;
 
 use super::done::Done;
 use super::draft::{Draft, Planned};
+use super::ended;
 use super::expire::forget_expired;
 use super::kept::{Before, Kept, Undo};
 use super::migrations::Migrations;
 use super::on_damage::{FellBack, OnDamage};
 use super::pick_up::{Picked, pick_up};
+use super::remove::forget_removed;
 use super::saves::{Autosave, Saves};
 use super::schema::Renewed;
 use super::state;
@@ -223,6 +225,7 @@ where
             None if !view.may_forget() => (None, view.only_read()),
             ready => view.join(|plan| {
                 forget_expired(plan)?;
+                forget_removed(plan)?;
                 ready.map(|ready| ready.write(plan)).transpose()
             })?,
         };
@@ -264,6 +267,19 @@ where
 }
 
 impl<S> Run<S> {
+    /// Says that the run is complete. It stays as it is for
+    /// [`SettledRetention::runs_for`](crate::SettledRetention::runs_for), 90 days, and is then removed
+    /// when other runs are ended, but for a note that keeps its name taken: opening it is
+    /// `BeyondHorizon` then. While it has effects that are not settled, or a pinned checkpoint, it
+    /// stays. A run that is opened again before is not ended any more. When this returns, it is
+    /// durable.
+    ///
+    /// # Errors
+    /// Those of a commit.
+    pub fn end(self) -> Result<()> {
+        self.store.commit(|plan| ended::end(plan, &self.name))
+    }
+
     /// The state as of the last step, or the last one submitted. When a commit has failed, this is
     /// what it would have left: reopen the store to see what is durable.
     ///

@@ -12,6 +12,7 @@ use super::history::{Moment, newest, record_at, save};
 use super::labels::Labels;
 use super::on_damage::refuse_quarantined;
 use super::reconcile::{has_emitted_since, set_back};
+use super::remove::forget_end;
 use super::retain::sweep;
 use super::schema::{Known, schema_for, schema_of};
 use super::state::{self, Stored};
@@ -213,6 +214,7 @@ impl Import<'_> {
             changed: plan.now(),
         };
         plan.put(&run_key(&self.run), &record)?;
+        forget_end(plan, &self.run)?;
         let moment = Moment {
             run: &self.run,
             schema,

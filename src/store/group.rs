@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::awaited::{Awaited, GroupTicket, Joins, State};
 use super::backend::Medium;
+use super::closing::Closing;
 use super::engine::Engine;
 use super::fate::{Fate, closed};
 use super::head::{ClockMark, Reading};
@@ -41,8 +42,7 @@ pub(super) struct Committer {
     pub(super) durable: RwLock<Arc<Snapshot>>,
     /// Started with the first step that nobody waits for.
     helper: Mutex<bool>,
-    /// Held by the one that closes the store.
-    closing: Mutex<()>,
+    closing: Closing,
     clock: Arc<dyn Clock>,
     pub(super) held: Held,
     /// Asked by every call before it takes any lock.
@@ -79,7 +79,7 @@ impl Committer {
             engine: Mutex::new(Some(engine)),
             durable: RwLock::new(durable),
             helper: Mutex::new(false),
-            closing: Mutex::default(),
+            closing: Closing::default(),
             clock: options.clock.clone(),
             held: Held::default(),
             home: Home::of(lock.chain(medium.numbers().iter().copied()).collect()),
@@ -122,17 +122,17 @@ impl Committer {
         let mut reserved = self.reserved();
         let mut plan = self.plan(Layers::of(&state, &durable), &reserved, frame, &marks);
         let value = work(&mut plan)?;
-        let Plan { mut writes, next_id, incarnation, horizon, first_due, newest_read, .. } = plan;
+        let Plan { mut writes, next_id, incarnation, horizon, due, newest_read, .. } = plan;
         let awaited = if writes.is_empty() {
-            if first_due != marks.first_due {
-                self.lock_marks().first_due = first_due;
+            if due != marks.due {
+                self.lock_marks().due = due;
             }
             Awaited::of(&state, newest_read.get())
         } else {
             marks.next_id = next_id;
             marks.incarnation = incarnation;
             marks.horizon = horizon;
-            marks.first_due = first_due;
+            marks.due = due;
             *self.lock_marks() = marks;
             state.open.rows.merge(&mut writes);
             writes.clear();
@@ -166,7 +166,7 @@ impl Committer {
             reserved,
             incarnation: marks.incarnation,
             horizon: marks.horizon,
-            first_due: marks.first_due,
+            due: marks.due,
             newest_read: Cell::new(Depth::Durable),
             aside: 0,
         }
@@ -190,7 +190,7 @@ impl Committer {
         let state = self.look_open()?;
         let mut marks = self.marks();
         let mut frame = self.frame(&state, &mut marks, clocks);
-        if marks.first_due > frame.believed {
+        if marks.due.first > frame.believed {
             frame.forget_max = 0;
         }
         Ok((frame, marks.incarnation))
@@ -406,7 +406,7 @@ impl Committer {
     pub(super) fn finish(&self) -> Result<()> {
         self.home.disown();
         // Two that close at once: the second waits for the first.
-        let _turn = self.closing.lock().unwrap_or_else(PoisonError::into_inner);
+        let _turn = self.closing.turn()?;
         let ended = self.line.end(&|group| self.commit_group(group), Fate::closed());
         let result = match ended {
             Ok(()) => self

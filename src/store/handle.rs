@@ -90,7 +90,8 @@ impl Store {
     ///
     /// # Errors
     /// The failure that poisoned the store, or that of the closing commit. The file is let go of
-    /// either way, and everything acknowledged before is durable.
+    /// either way, and everything acknowledged before is durable. `Conflict` if a waker calls this while
+    /// its own thread is closing the store: then the call around it does.
     pub fn close(self) -> Result<()> {
         self.inner.committer.close()
     }

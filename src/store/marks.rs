@@ -13,11 +13,20 @@ pub(super) struct Marks {
     pub(super) next_id: u64,
     pub(super) incarnation: Incarnation,
     pub(super) horizon: Horizon,
-    /// Nothing expires before this moment; 0 if that has to be looked up. In memory only.
-    pub(super) first_due: Timestamp,
+    /// In memory only.
+    pub(super) due: Due,
     pub(super) clock: ClockMark,
     /// The process's own clock when the wall clock was last believed.
     pub(super) witness: Duration,
+}
+
+/// What is known of what may go, so that not every plan looks for it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct Due {
+    /// No key expires before this moment; 0 if that has to be looked up.
+    pub(super) first: Timestamp,
+    /// Whether there may be a run of which only a part is removed.
+    pub(super) removals: bool,
 }
 
 impl Marks {
@@ -27,7 +36,7 @@ impl Marks {
             next_id: head.next_id,
             incarnation: head.incarnation,
             horizon: head.horizon,
-            first_due: Timestamp::default(),
+            due: Due { first: Timestamp::default(), removals: true },
             clock: head.clock,
             witness: elapsed,
         }

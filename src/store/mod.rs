@@ -6,6 +6,7 @@
 mod awaited;
 mod backend;
 mod careful;
+mod closing;
 mod compact;
 mod disk;
 mod engine;

@@ -195,8 +195,9 @@ impl Options {
         self
     }
 
-    /// How long settled intents and the decisions of people are kept. Intents of the last 30 days, and
-    /// of the last million numbers; decisions of the last year.
+    /// How long settled intents, the decisions of people and ended runs are kept. Intents of the last 30
+    /// days, and of the last million numbers; decisions of the last year; runs that were ended in the
+    /// last 90 days.
     #[must_use]
     pub fn settled_retention(mut self, retention: SettledRetention) -> Self {
         self.settled = retention;

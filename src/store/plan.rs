@@ -6,6 +6,7 @@ use std::cell::Cell;
 use super::head::{Horizon, unclean_key};
 use super::held::{Held, Hold, HoldKind};
 use super::layers::{Depth, Layers};
+use super::marks::Due;
 use super::numbers::Reserved;
 use super::options::Limits;
 use super::overlay::Overlay;
@@ -48,8 +49,8 @@ pub(crate) struct Plan<'a> {
     pub(super) reserved: &'a Reserved,
     pub(super) incarnation: Incarnation,
     pub(super) horizon: Horizon,
-    /// Nothing expires before this moment, as far as is known.
-    pub(super) first_due: Timestamp,
+    /// What is known of what may go.
+    pub(super) due: Due,
     pub(super) newest_read: Cell<Depth>,
     /// Rows among the writes that are not the step's own.
     pub(super) aside: usize,
@@ -113,15 +114,25 @@ impl Plan<'_> {
     /// How many expired rows this plan may forget on the side; 0 for all but one of a group, and
     /// while it is known that nothing is due.
     pub(crate) fn forget_max(&self) -> usize {
-        if self.first_due > self.frame.believed { 0 } else { self.frame.forget_max }
+        if self.due.first > self.frame.believed { 0 } else { self.frame.forget_max }
     }
 
     /// Notes down when the first of the keys expires, so that nobody looks before. What the groups
     /// under way have listed cannot be seen yet: then nothing is known.
     pub(crate) fn nothing_due_before(&mut self, first: Timestamp) {
         if self.layers().above().all(|(_, layer)| layer.lists.is_empty()) {
-            self.first_due = first;
+            self.due.first = first;
         }
+    }
+
+    /// Whether there may be a run of which only a part is removed.
+    pub(crate) fn may_have_removals(&self) -> bool {
+        self.due.removals
+    }
+
+    /// Notes down whether there may be such a run.
+    pub(crate) fn note_removals(&mut self, may_be: bool) {
+        self.due.removals = may_be;
     }
 
     /// Removes a row that is no row of the step's (one that has expired, a chunk that nobody refers
@@ -213,8 +224,9 @@ impl Plan<'_> {
         self.writes.list((T::TABLE, row), Header::own(T::VERSION)).push(key);
     }
 
-    /// Writes a whole list.
+    /// Writes a whole list, which is no row of the step's.
     pub(crate) fn put_list<T: Record>(&mut self, row: &[u8], keys: &KeyList) -> Result<()> {
+        self.aside += 1;
         let sealed = seal(T::TABLE.id(), row, Header::own(T::VERSION), &keys.pack());
         self.write(T::TABLE, row, Some(&sealed))
     }
@@ -232,7 +244,7 @@ impl Plan<'_> {
     /// What was known of the index of expiry is no longer known.
     fn touched(&mut self, table: Table) {
         if table == Table::Expiry {
-            self.first_due = Timestamp::default();
+            self.due.first = Timestamp::default();
         }
     }
 

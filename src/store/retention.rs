@@ -1,4 +1,4 @@
-//! How long what is over is kept: checkpoints, settled intents, audit rows.
+//! How long what is over is kept: checkpoints, settled intents, audit rows, ended runs.
 
 use std::time::Duration;
 
@@ -46,13 +46,16 @@ impl Retention {
     }
 }
 
-/// How long the records of what is over are kept. What is open or in doubt is never let go of, and a
-/// key is never forgotten by this: a key is only forgotten by the life it was given, see
-/// [`Key::expires_after`](crate::Key::expires_after).
+/// How long the records of what is over are kept: settled intents, decisions of people, and runs that
+/// were ended. What is open or in doubt is never let go of. A key of a run that was not ended is only
+/// forgotten by the life it was given, see [`Key::expires_after`](crate::Key::expires_after).
 ///
-/// They go in the commits that settle another intent of the topic, or write another audit row: a few
-/// in each, so a store that was larger before becomes smaller by and by, and stays so. The number and
-/// the external id of an intent that is gone are never given to another one.
+/// They go in the commits that settle another intent, write another audit row, or end another run: a
+/// few in each, so a store that was larger before becomes smaller by and by, and stays so. The number
+/// and the external id of an intent that is gone are never given to another one.
+///
+/// What was written down while the clock of a new machine was not set (before 2020) counts from the
+/// first moment after that.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SettledRetention {
     /// How long a settled intent is kept. 30 days; `None` for ever.
@@ -63,6 +66,14 @@ pub struct SettledRetention {
     pub intents_last: Option<u64>,
     /// How long a decision of a person is kept. 365 days; `None` for ever.
     pub audit_for: Option<Duration>,
+    /// How long a run is kept after [`Run::end`](crate::Run::end), with its keys, rows and
+    /// checkpoints. 90 days; `None` for ever. Its name stays taken after that, in a record of some 100
+    /// bytes: its keys are forgotten, and what it has done would count as new. A run with a pinned
+    /// checkpoint stays.
+    pub runs_for: Option<Duration>,
+    /// How many of the newest numbers of the store the end of a run may be behind, as
+    /// [`intents_last`](SettledRetention::intents_last). 1,000,000; `None` for any number.
+    pub runs_last: Option<u64>,
 }
 
 impl Default for SettledRetention {
@@ -72,6 +83,8 @@ impl Default for SettledRetention {
             intents_for: Some(DAY.saturating_mul(30)),
             intents_last: Some(1_000_000),
             audit_for: Some(DAY.saturating_mul(365)),
+            runs_for: Some(DAY.saturating_mul(90)),
+            runs_last: Some(1_000_000),
         }
     }
 }
@@ -80,13 +93,25 @@ impl SettledRetention {
     /// Nothing goes.
     #[must_use]
     pub const fn keep_all() -> Self {
-        Self { intents_for: None, intents_last: None, audit_for: None }
+        Self {
+            intents_for: None,
+            intents_last: None,
+            audit_for: None,
+            runs_for: None,
+            runs_last: None,
+        }
     }
 
     /// Whether an intent goes that has `newer` numbers behind it and was settled `at`.
     pub(crate) fn lets_intent_go(&self, newer: u64, at: Timestamp, now: Timestamp) -> bool {
         let is_old = self.intents_for.is_some_and(|time| at.after(time) <= now);
         is_old || self.intents_last.is_some_and(|last| newer >= last)
+    }
+
+    /// Whether a run goes that has `newer` numbers behind its end and was ended `at`.
+    pub(crate) fn lets_run_go(&self, newer: u64, at: Timestamp, now: Timestamp) -> bool {
+        let is_old = self.runs_for.is_some_and(|time| at.after(time) <= now);
+        is_old || self.runs_last.is_some_and(|last| newer >= last)
     }
 
     /// Whether a decision goes that was taken `at`.
@@ -123,7 +148,7 @@ mod tests {
         let policy = SettledRetention {
             intents_for: Some(Duration::from_secs(100)),
             intents_last: Some(10),
-            audit_for: None,
+            ..SettledRetention::keep_all()
         };
         assert!(policy.lets_intent_go(0, at(900_000), NOW));
         assert!(!policy.lets_intent_go(9, at(900_001), NOW));

@@ -24,6 +24,7 @@ mod strategy;
 mod support;
 
 mod bot;
+mod by_hand;
 mod checkpoints;
 mod claim;
 mod comes_back;
@@ -34,6 +35,7 @@ mod damage;
 mod determinism;
 mod diff;
 mod doubt;
+mod ended;
 mod engine;
 mod expiry;
 mod faults;

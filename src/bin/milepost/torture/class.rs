@@ -39,6 +39,8 @@ pub(crate) trait Cases: Sync {
 #[derive(Debug, Clone)]
 pub(crate) struct Setting {
     pub(crate) seed: u64,
+    /// How many trades the year of T18 has.
+    pub(crate) trades: u64,
     /// A folder on a real disk, for classes that need one; each takes a folder of its own in it.
     pub(crate) folder: PathBuf,
 }

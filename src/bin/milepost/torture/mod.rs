@@ -105,6 +105,9 @@ pub(crate) struct Args {
     /// Only this case of the class
     #[arg(long, requires = "classes")]
     case: Option<u64>,
+    /// How many trades the year of T18 has; 525600 is one a minute
+    #[arg(long, value_name = "COUNT", default_value_t = t18_endurance::TRADES)]
+    trades: u64,
     /// A folder on the disk to be tried; by default that for temporary files
     #[arg(long)]
     folder: Option<PathBuf>,
@@ -134,7 +137,8 @@ fn torture(args: &Args) -> Result<bool, String> {
         .prefix("milepost-torture-")
         .tempdir_in(&within)
         .map_err(|error| format!("making a folder in {}: {error}", within.display()))?;
-    let setting = Setting { seed: args.seed, folder: folder.path().to_owned() };
+    let setting =
+        Setting { seed: args.seed, trades: args.trades, folder: folder.path().to_owned() };
     // Panics are counted, not printed: the store's own are caught below it.
     std::panic::set_hook(Box::new(|_| {}));
     let mut found = Vec::new();

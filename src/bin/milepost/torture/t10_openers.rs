@@ -1,5 +1,7 @@
 //! T10: more than one who wants the store. Processes race for it; its name is taken away, given to
-//! another file, or to the same file once more; its holder is stopped, or leaves a child behind.
+//! another file, or to the same file once more; its holder is stopped, leaves a child behind, or forks.
+
+mod forked;
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -31,7 +33,7 @@ impl Class for Openers {
     }
 
     fn about(&self) -> &'static str {
-        "two openers: races, removed and replaced files, links, stopped holders"
+        "two openers: races, removed and replaced files, links, stopped holders, forks"
     }
 
     fn prepare(&self, _: &Setting) -> Result<Box<dyn Cases>, String> {
@@ -80,6 +82,8 @@ const KINDS: &[Round] = &[
     a_stopped_holder,
     links,
     a_child_left_behind,
+    forked::forked_children,
+    forked::killed_beside_its_children,
 ];
 
 /// A store with a step in it.
@@ -174,6 +178,14 @@ fn race_to_create(path: &Path) -> Result<(), String> {
     winner(&mut racers)?.must_say("step", "stepped 1")?;
     winner(&mut racers)?.must_say("close", "closed")?;
     steps_are(path, 1)
+}
+
+/// Whoever comes next has the store, and steps.
+fn winner_of(path: &Path) -> Result<(), String> {
+    let mut next = Opener::start(path)?;
+    next.must_say("open", "ok")?;
+    next.must_say("step", "stepped")?;
+    next.must_say("close", "closed")
 }
 
 /// The lock of one that was killed is nobody's.
@@ -346,6 +358,11 @@ pub(crate) fn take_part(args: &Args) -> Result<(), String> {
             "create" => options.create(&args.path).map(|made| hold(&mut store, made)),
             "step" => step(store.as_ref()).map(|n| format!("stepped {n}")),
             "close" => store.take().map_or(Ok(()), Store::close).map(|()| "closed".to_owned()),
+            "fork" => match store.as_ref().map_or_else(nothing_open, forked::fork) {
+                // It has said all of it.
+                Ok(()) => continue,
+                Err(error) => Err(error),
+            },
             "leave a child" => {
                 left.push(leave_a_child().map_err(|error| error.to_string())?);
                 Ok("left".to_owned())
@@ -379,6 +396,10 @@ fn hold(store: &mut Option<Store>, opened: Store) -> String {
 }
 
 fn step(store: Option<&Store>) -> milepost::Result<u64> {
-    let store = store.ok_or_else(|| milepost::Error::abort("nothing is open"))?;
+    let Some(store) = store else { return nothing_open() };
     take_step(&mut store.run::<Tour>(RUN)?)
+}
+
+fn nothing_open<T>() -> milepost::Result<T> {
+    Err(milepost::Error::abort("nothing is open"))
 }

@@ -32,14 +32,17 @@ impl Class for Endurance {
     }
 
     fn prepare(&self, setting: &Setting) -> Result<Box<dyn Cases>, String> {
-        Ok(Box::new(Marathon { folder: setting.folder.clone() }))
+        Ok(Box::new(Marathon { folder: setting.folder.clone(), trades: setting.trades }))
     }
 }
 
 struct Marathon {
     folder: PathBuf,
+    trades: u64,
 }
 
+/// How many trades the year has, unless it was told otherwise.
+pub(crate) const TRADES: u64 = 20_000;
 const COMMITS: u64 = 20_000;
 /// A second a commit, so many keys are alive at a time.
 const TTL_S: u64 = 1_500;
@@ -57,21 +60,22 @@ impl Cases for Marathon {
 
     fn run(&self, nth: u64, scene: &mut Scene) -> Outcome {
         let ended = if std::env::var_os(INSIDE).is_some() {
-            let case = if nth.is_multiple_of(2) { run } else { trade::run };
-            scene.folder().map_err(Outcome::Violation).and_then(|folder| case(&folder))
+            scene.folder().map_err(Outcome::Violation).and_then(|folder| {
+                if nth.is_multiple_of(2) { run(&folder) } else { trade::run(&folder, self.trades) }
+            })
         } else {
-            in_a_process_of_its_own(&self.folder, scene.seed, nth)
+            in_a_process_of_its_own(self, scene.seed, nth)
         };
         ended.err().unwrap_or(Outcome::Same)
     }
 }
 
-fn in_a_process_of_its_own(folder: &Path, seed: u64, nth: u64) -> Result<(), Outcome> {
+fn in_a_process_of_its_own(marathon: &Marathon, seed: u64, nth: u64) -> Result<(), Outcome> {
     let failed = |error: io::Error| Outcome::Crash(format!("starting a process: {error}"));
     let output = Command::new(std::env::current_exe().map_err(failed)?)
         .args(["torture", "--class", "T18", "--seed", &seed.to_string()])
-        .args(["--case", &nth.to_string(), "--folder"])
-        .arg(folder)
+        .args(["--case", &nth.to_string(), "--trades", &marathon.trades.to_string(), "--folder"])
+        .arg(&marathon.folder)
         .env(INSIDE, "1")
         .output()
         .map_err(failed)?;

@@ -13,9 +13,6 @@ use super::super::class::Outcome;
 use super::{CACHE_BYTES, Count, disk, judge_memory, refused};
 
 const YEAR_S: u64 = 365 * 24 * 3_600;
-const TRADES: u64 = 20_000;
-/// After so many, the oldest settled orders are older than they are kept.
-const SETTLED_AT: u64 = TRADES / 6;
 const FILE_SLACK_BYTES: u64 = 1 << 20;
 const TOPIC: &str = "orders";
 
@@ -30,7 +27,9 @@ impl Receiver for Market {
     }
 }
 
-pub(super) fn run(folder: &Path) -> Result<(), Outcome> {
+pub(super) fn run(folder: &Path, trades: u64) -> Result<(), Outcome> {
+    // After so many, the oldest settled orders are older than they are kept.
+    let settled_at = trades / 6;
     let clock = ManualClock::new(Timestamp::from_ms(1_700_000_000_000));
     let cache_bytes = usize::try_from(CACHE_BYTES).unwrap_or(usize::MAX);
     let options = Options::new().clock(clock.clone()).cache_bytes(cache_bytes);
@@ -38,17 +37,21 @@ pub(super) fn run(folder: &Path) -> Result<(), Outcome> {
     let file = File::options().read(true).write(true).create_new(true).open(&path);
     let mut store = options.create_on(disk(file)?).map_err(|error| refused(&error))?;
     let mut steady = 0;
-    for n in 0..TRADES {
+    for n in 0..trades {
         trade(&store, n).map_err(|error| refused(&error))?;
-        clock.advance(Duration::from_secs(YEAR_S / TRADES));
+        clock.advance(Duration::from_secs(YEAR_S / trades.max(1)));
         let size = std::fs::metadata(&path).map_or(0, |metadata| metadata.len());
-        if n == SETTLED_AT {
+        if n == settled_at {
             steady = size;
         }
-        if n > SETTLED_AT && size > steady + steady / 2 + FILE_SLACK_BYTES {
+        if n > settled_at && size > steady + steady / 2 + FILE_SLACK_BYTES {
             return Err(Outcome::Violation(format!(
-                "the file had {steady} bytes after {SETTLED_AT} trades, and has {size} after {n}"
+                "the file had {steady} bytes after {settled_at} trades, and has {size} after {n}"
             )));
+        }
+        if n.is_multiple_of((trades / 12).max(1)) {
+            // Seen when the process of the case is started by hand.
+            eprintln!("year: {size} bytes after {n} of {trades} trades");
         }
         if n.is_multiple_of(6_000) {
             store.close().map_err(|error| refused(&error))?;
@@ -56,11 +59,13 @@ pub(super) fn run(folder: &Path) -> Result<(), Outcome> {
             store = options.open_on(disk(file)?).map_err(|error| refused(&error))?;
         }
     }
+    // The list below takes memory of its own.
+    judge_memory()?;
     let kept = store.intents().settled(TOPIC, usize::MAX).map_err(|error| refused(&error))?.len();
-    if kept as u64 > TRADES / 12 + 8 {
+    if kept as u64 > trades / 12 + 8 {
         return Err(Outcome::Violation(format!("{kept} settled orders are kept")));
     }
-    judge_memory()
+    Ok(())
 }
 
 fn trade(store: &Store, n: u64) -> Result<(), Error> {
