@@ -33,7 +33,7 @@ fn write_at<T: Serialize + ?Sized>(
 ) -> Result<(), Refusal> {
     let of = type_name::<T>();
     if !is_primitive(of) {
-        out.shapes.note(of, 0);
+        out.note_shape(of, 0);
     }
     value.serialize(Canonical { out, of, levels, place })
 }
@@ -62,7 +62,7 @@ impl<'a> Canonical<'a> {
         };
         let down = LEVELS_MAX - levels;
         if down > LEVELS_PROVEN {
-            self.out.shapes.note("level", down as usize);
+            self.out.note_shape("level", down as usize);
         }
         Ok(levels)
     }
@@ -170,7 +170,7 @@ impl<'a> ser::Serializer for Canonical<'a> {
         variant: &'static str,
     ) -> Result<(), Refusal> {
         self.deeper()?;
-        self.out.shapes.note(variant, 0);
+        self.out.note_shape(variant, 0);
         varint(&mut self.out.bytes, u128::from(index));
         Ok(())
     }
@@ -191,7 +191,7 @@ impl<'a> ser::Serializer for Canonical<'a> {
         value: &T,
     ) -> Result<(), Refusal> {
         let levels = self.deeper()?;
-        self.out.shapes.note(variant, 1);
+        self.out.note_shape(variant, 1);
         varint(&mut self.out.bytes, u128::from(index));
         write_at(levels, self.place.field(variant), value, self.out)
     }
@@ -200,7 +200,7 @@ impl<'a> ser::Serializer for Canonical<'a> {
         let levels = self.deeper()?;
         let place = self.place;
         // Lists of one look alike in any order: each doubling is a new shape, up to a full house.
-        self.out.shapes.note(self.of, len.unwrap_or(0).min(64).next_power_of_two());
+        self.out.note_shape(self.of, len.unwrap_or(0).min(64).next_power_of_two());
         if let Some(len) = len
             && !self.out.sorts_list(self.of, place, len)
         {
@@ -246,7 +246,7 @@ impl<'a> ser::Serializer for Canonical<'a> {
     }
 
     fn serialize_tuple_struct(self, name: &'static str, len: usize) -> Result<Fields<'a>, Refusal> {
-        self.out.shapes.note(name, len);
+        self.out.note_shape(name, len);
         self.fields(name)
     }
 
@@ -258,7 +258,7 @@ impl<'a> ser::Serializer for Canonical<'a> {
         len: usize,
     ) -> Result<Fields<'a>, Refusal> {
         self.place = self.place.field(variant);
-        self.out.shapes.note(variant, len);
+        self.out.note_shape(variant, len);
         varint(&mut self.out.bytes, u128::from(index));
         self.fields(name)
     }
@@ -277,7 +277,7 @@ impl<'a> ser::Serializer for Canonical<'a> {
     }
 
     fn serialize_struct(self, name: &'static str, len: usize) -> Result<Fields<'a>, Refusal> {
-        self.out.shapes.note(name, len);
+        self.out.note_shape(name, len);
         self.fields(name)
     }
 
@@ -289,7 +289,7 @@ impl<'a> ser::Serializer for Canonical<'a> {
         len: usize,
     ) -> Result<Fields<'a>, Refusal> {
         self.place = self.place.field(variant);
-        self.out.shapes.note(variant, len);
+        self.out.note_shape(variant, len);
         varint(&mut self.out.bytes, u128::from(index));
         self.fields(name)
     }

@@ -71,13 +71,14 @@ pub(crate) fn cut_guarded<T: Serialize + DeserializeOwned>(
         let chunked = out.take_chunks();
         let is_large = chunked.len() > SMALL_BYTES_MAX;
         let is_sure = out.unsure.is_empty() || chunked.len() > SURE_BYTES_MAX;
-        if is_large && proof == Proof::OfWhatIsNew && is_sure && is_proven(of, &out.shapes) {
+        if is_large && proof == Proof::OfWhatIsNew && is_sure && is_proven(of, out.shapes.as_ref())
+        {
             return Ok(chunked);
         }
         let bytes = chunked.whole();
         match prove::<T>(&out, &bytes) {
             Ok(_) => {
-                note_proven(of, &out.shapes);
+                note_proven(of, out.shapes.as_ref());
                 return Ok(chunked);
             }
             Err(Unproven { is_other: true, .. }) if learn::<T>(&out, &bytes) => {}
@@ -94,14 +95,15 @@ fn shaped() -> &'static RwLock<Shaped> {
     SHAPED.get_or_init(RwLock::default)
 }
 
-fn is_proven(of: &'static str, shapes: &Shapes) -> bool {
+fn is_proven(of: &'static str, shapes: Option<&Shapes>) -> bool {
+    let Some(shapes) = shapes else { return false };
     let all = shaped().read().unwrap_or_else(PoisonError::into_inner);
     all.get(of).is_some_and(|proven| shapes.iter().all(|shape| proven.contains(shape)))
 }
 
-fn note_proven(of: &'static str, shapes: &Shapes) {
+fn note_proven(of: &'static str, shapes: Option<&Shapes>) {
     let mut all = shaped().write().unwrap_or_else(PoisonError::into_inner);
-    all.entry(of).or_default().extend(shapes.iter());
+    all.entry(of).or_default().extend(shapes.into_iter().flat_map(Shapes::iter));
 }
 
 /// Why a value is not proven to come back.

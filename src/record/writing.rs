@@ -13,7 +13,8 @@ use super::order::{self, Known, Order, Place, Recent, Unsure};
 pub(super) struct Writing {
     /// What was written, or, where that is cut as it comes, the last of it.
     pub(super) bytes: Vec<u8>,
-    pub(super) shapes: Shapes,
+    /// Of a large value alone: it is not proven each time, see `proof`.
+    pub(super) shapes: Option<Shapes>,
     /// How many elements all lists have together.
     pub(super) elements: usize,
     /// Where containers are that are not known to keep their order.
@@ -44,7 +45,7 @@ impl Writing {
     pub(super) fn about(bytes: usize) -> Self {
         Self {
             bytes: Vec::with_capacity(bytes),
-            shapes: Shapes::default(),
+            shapes: None,
             elements: 0,
             unsure: Vec::new(),
             maps: Maps::Sorted,
@@ -130,7 +131,15 @@ impl Writing {
     pub(super) fn after(before: Arc<Chunked>) -> Self {
         let cutter = Cutter::new(CODEC_BINCODE, Some(before));
         let about = FULL_BYTES + CHUNK_BYTES_MAX;
-        Self { cutter: Some(cutter), full: FULL_BYTES, ..Self::about(about) }
+        let shapes = Some(Shapes::default());
+        Self { cutter: Some(cutter), shapes, full: FULL_BYTES, ..Self::about(about) }
+    }
+
+    #[inline]
+    pub(super) fn note_shape(&mut self, name: &'static str, number: usize) {
+        if let Some(shapes) = &mut self.shapes {
+            shapes.note(name, number);
+        }
     }
 
     /// How many bytes were written.
@@ -213,7 +222,7 @@ impl Shapes {
     /// Notes a shape down by names, which are told apart by where they stand in the program: a name
     /// that stands twice only costs another proof.
     #[inline]
-    pub(super) fn note(&mut self, name: &'static str, number: usize) {
+    fn note(&mut self, name: &'static str, number: usize) {
         let mut shape = (name.as_ptr() as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15);
         shape ^= (number as u64).wrapping_add(1).wrapping_mul(0xC2B2_AE3D_27D4_EB4F);
         if shape != self.last {

@@ -11,9 +11,9 @@
 //! that outlives its parent holds it too, until it ends, calls `exec`, drops the handle or is refused
 //! once: then it closes the files it shares with its parent, which unlocks nothing for the parent.
 //!
-//! A process is known by its number. A descendant that is given the number of the ancestor that
-//! opened the store, after that one has ended, is taken for it: numbers are given out in a circle,
-//! and a process that was refused once stays refused, so the whole circle has to pass without a call.
+//! A child learns that it was forked from the handler that the C library runs in it, which costs a call
+//! one load from memory; asking the system for the process's number would cost a step a tenth. A child
+//! made around the C library (a bare `clone`) is known by its number, before it reads or writes the file.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -24,6 +24,10 @@ use crate::error::{Error, ErrorKind, Result};
 #[derive(Debug)]
 pub(super) struct Owner {
     pid: u32,
+    /// `None` where there is no fork, or the handler could not be registered: then the number is asked
+    /// for each time.
+    #[cfg(unix)]
+    guard: Option<forkguard::atfork::Guard>,
     /// Another process was seen. Its children inherit that, whatever their numbers are.
     left: AtomicBool,
 }
@@ -31,7 +35,12 @@ pub(super) struct Owner {
 impl Owner {
     /// This process.
     pub(super) fn this() -> Self {
-        Self { pid: std::process::id(), left: AtomicBool::new(false) }
+        Self {
+            pid: std::process::id(),
+            #[cfg(unix)]
+            guard: forkguard::atfork::Guard::try_new().ok(),
+            left: AtomicBool::new(false),
+        }
     }
 
     /// Whether this is the process that opened it.
@@ -39,12 +48,29 @@ impl Owner {
         if self.left.load(Ordering::Relaxed) {
             return false;
         }
-        // The number is asked for each time: nothing tells a child that it was forked.
-        let is_here = std::process::id() == self.pid;
+        let is_here = !self.was_forked();
         if !is_here {
             self.left.store(true, Ordering::Relaxed);
         }
         is_here
+    }
+
+    #[cfg(unix)]
+    fn was_forked(&self) -> bool {
+        match &self.guard {
+            // A guard tells once; a copy of it tells each time.
+            Some(guard) => guard.clone().detected_fork(),
+            None => self.has_another_number(),
+        }
+    }
+
+    #[cfg(not(unix))]
+    fn was_forked(&self) -> bool {
+        false
+    }
+
+    fn has_another_number(&self) -> bool {
+        std::process::id() != self.pid
     }
 
     /// Refuses any other process.
@@ -55,11 +81,15 @@ impl Owner {
         if self.is_here() { Ok(()) } else { Err(self.forked()) }
     }
 
-    /// [`check`](Owner::check) for what redb calls.
+    /// [`check`](Owner::check) for what redb calls, by the number too: what follows is a system call
+    /// anyway.
     ///
     /// # Errors
     /// The same as an I/O error.
     pub(super) fn check_io(&self) -> io::Result<()> {
+        if self.has_another_number() {
+            self.left.store(true, Ordering::Relaxed);
+        }
         self.check().map_err(io::Error::other)
     }
 
@@ -135,25 +165,27 @@ pub(super) fn number_of(_: &std::fs::File) -> Option<i32> {
 mod tests {
     use super::*;
 
+    /// As a child sees it that a bare `clone` has made.
     fn of_another_process() -> Owner {
-        Owner { pid: 0, left: AtomicBool::new(false) }
+        Owner { pid: 0, ..Owner::this() }
     }
 
     #[test]
     fn only_the_process_that_opened_it_may_use_it() {
-        assert!(Owner::this().check().is_ok());
-        let error = of_another_process().check().unwrap_err();
+        assert!(Owner::this().check().is_ok() && Owner::this().check_io().is_ok());
+        let another = of_another_process();
+        assert!(another.check_io().is_err());
+        let error = another.check().unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Forked);
         assert!(error.to_string().contains("process 0 opened this store"), "{error}");
-        assert!(of_another_process().check_io().is_err());
     }
 
     /// Against: a grandchild that is given the number of the process that opened the store.
     #[test]
     fn a_process_that_was_refused_once_stays_refused() {
         let mut owner = of_another_process();
-        assert!(!owner.is_here());
+        assert!(owner.check_io().is_err() && !owner.is_here());
         owner.pid = std::process::id();
-        assert!(!owner.is_here());
+        assert!(owner.check_io().is_err() && !owner.is_here());
     }
 }

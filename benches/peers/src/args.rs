@@ -90,7 +90,8 @@ Fields of --json:
                       [seconds, steps/s, file MiB]; late_to_early: rate of the last third / rate of
                       the third before it
   state/*             steps_per_s are saves a second; times_changed: bytes written / bytes changed;
-                      ratio_to_fixed: rate with 1 KiB / rate with 8 bytes; mb_per_s: cut and hashed
+                      ratio_to_fixed: rate with 1 KiB / rate with 8 bytes; ratio_to_one: rate of 8
+                      runs whose closures take 1 ms / rate of one; mb_per_s: cut and hashed
                       on one core; store_to_logical: blocks on disk / the sum of the states;
                       latest_us, page_us: to find the newest checkpoint, to list the newest 50
 

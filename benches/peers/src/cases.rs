@@ -49,6 +49,8 @@ pub(crate) enum Task {
     LargeState { bytes: u64, places: usize },
     /// Steps with a state of 1 KiB, then with one of 8 bytes.
     SmallState,
+    /// Steps whose closures take a millisecond, of one run, then of so many at once.
+    SlowClosures { runs: u16 },
     /// Cuts so many bytes into chunks and hashes them; no disk.
     Chunking { bytes: u64 },
     /// Steps that keep a checkpoint each, of states that differ by a twentieth.
@@ -104,6 +106,12 @@ impl Case {
                 "steps with a state of 1 KiB, and with 8 bytes",
                 None,
                 Task::SmallState,
+            ),
+            case(
+                "state/slow-closures",
+                "8 runs whose closures take 1 ms each, and one such run",
+                None,
+                Task::SlowClosures { runs: 8 },
             ),
             case(
                 "state/chunking",
@@ -162,6 +170,7 @@ impl Task {
             self,
             Self::LargeState { .. }
                 | Self::SmallState
+                | Self::SlowClosures { .. }
                 | Self::Chunking { .. }
                 | Self::History { .. }
         )

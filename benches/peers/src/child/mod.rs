@@ -39,6 +39,8 @@ pub(crate) struct Report {
     pub(crate) live_bytes: Option<u64>,
     pub(crate) times_changed: Option<f64>,
     pub(crate) fixed_steps_per_s: Option<f64>,
+    /// In `state/slow-closures`: the rate of one run by itself.
+    pub(crate) one_steps_per_s: Option<f64>,
     pub(crate) mb_per_s: Option<f64>,
     pub(crate) store_to_logical: Option<f64>,
     pub(crate) latest_us: Option<f64>,

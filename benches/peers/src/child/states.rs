@@ -12,6 +12,7 @@ use milepost::{CheckpointFilter, Labels, Options, Run, Store, Versioned};
 use serde::{Deserialize, Serialize};
 use std::hint::black_box;
 use std::sync::Mutex;
+use std::thread;
 use std::time::{Duration, Instant};
 
 const LINE_BYTES: u64 = size_of::<Line>() as u64;
@@ -44,6 +45,15 @@ pub(super) fn measure(kind: Kind, spec: &Spec, report: &mut Report) -> Result<()
             report.seen(&seen);
             let fixed = harness::run(&half, &|_| Small::<Fixed>::begin(&store, "fixed"))?;
             report.fixed_steps_per_s = Some(fixed.rate());
+        }
+        Task::SlowClosures { runs } => {
+            let half = Watch { warm_up: watch.warm_up / 2, window: watch.window / 2, ..watch };
+            let store = Options::new().create(spec.dir.join("store.mp"))?;
+            let make = |run| Small::<Fixed>::slow(&store, &format!("r{run}"));
+            let one = harness::run(&half, &make)?;
+            let all = harness::run(&Watch { threads: runs, ..half }, &make)?;
+            report.seen(&all);
+            report.one_steps_per_s = Some(one.rate());
         }
         Task::Chunking { bytes } => {
             let state = random(bytes);
@@ -180,19 +190,35 @@ impl Stepped for Fixed {
 struct Small<S> {
     run: Run<S>,
     next: u64,
+    /// What the closure of a step does beside changing the state.
+    takes: Duration,
 }
 
 impl<S: Stepped> Small<S> {
     fn begin<'a>(store: &Store, run: &str) -> Result<Box<dyn Caller + 'a>> {
-        Ok(Box::new(Self { run: store.run(run)?, next: 0 }))
+        Self::of(store, run, Duration::ZERO)
+    }
+
+    /// Of a run that may have steps already.
+    fn slow<'a>(store: &Store, run: &str) -> Result<Box<dyn Caller + 'a>> {
+        Self::of(store, run, Duration::from_millis(1))
+    }
+
+    fn of<'a>(store: &Store, run: &str, takes: Duration) -> Result<Box<dyn Caller + 'a>> {
+        let run = store.run(run)?;
+        let next = run.position().index().map_or(0, |last| last + 1);
+        Ok(Box::new(Self { run, next, takes }))
     }
 }
 
 impl<S: Stepped> Caller for Small<S> {
     fn turn(&mut self) -> Result<usize> {
-        let number = self.next;
+        let (number, takes) = (self.next, self.takes);
         self.next += 1;
         self.run.step(format!("{number:020}"), number, |tx| {
+            if !takes.is_zero() {
+                thread::sleep(takes);
+            }
             tx.state.change(number);
             Ok(())
         })?;

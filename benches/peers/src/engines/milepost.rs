@@ -8,7 +8,7 @@ use super::{CACHE_BYTES, Config, Engine, IN_FLIGHT, Mode, Session};
 use crate::Result;
 use crate::work::{self, OUTCOME_LEN, STATE_LEN, Step};
 use milepost::{
-    Done, Error, ErrorKind, Key, Options, Pending, Position, Run, Store, Tx, Versioned,
+    Done, Error, ErrorKind, Key, OnCopy, Options, Pending, Position, Run, Store, Tx, Versioned,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
@@ -42,7 +42,8 @@ struct Milepost {
 }
 
 pub(super) fn open(config: &Config<'_>) -> Result<impl Engine + use<>> {
-    let options = Options::new().cache_bytes(CACHE_BYTES);
+    // Cases that need a filled store get a copy of one.
+    let options = Options::new().cache_bytes(CACHE_BYTES).on_copy(OnCopy::Moved);
     Ok(Milepost { store: options.open_or_create(file(config.dir))?, ttl: config.ttl })
 }
 

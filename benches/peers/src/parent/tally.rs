@@ -44,6 +44,7 @@ pub(super) fn rows(case: &Case, engines: &[EngineName], measured: &[Measured]) -
             live_mib: of(|m| m.report.live_bytes.map(mib)),
             times_changed: of(|m| m.report.times_changed),
             ratio_to_fixed: of(|m| Some(m.report.steps_per_s / m.report.fixed_steps_per_s?)),
+            ratio_to_one: of(|m| Some(m.report.steps_per_s / m.report.one_steps_per_s?)),
             mb_per_s: of(|m| m.report.mb_per_s),
             store_to_logical: of(|m| m.report.store_to_logical),
             latest_us: of(|m| m.report.latest_us),

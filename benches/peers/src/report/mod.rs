@@ -47,6 +47,8 @@ pub(crate) struct Row {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) ratio_to_fixed: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) ratio_to_one: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) mb_per_s: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) store_to_logical: Option<f64>,

@@ -37,6 +37,7 @@ pub(super) fn columns(case: &str) -> Vec<Column> {
                 columns.push(("latest µs", |row| row.latest_us));
                 columns.push(("page µs", |row| row.page_us));
             }
+            "slow-closures" => columns.push(("× one run", |row| row.ratio_to_one)),
             "1k" => columns.push(("× 8 bytes", |row| row.ratio_to_fixed)),
             _ => {
                 columns.push(("× best peer", |row| row.ratio_to_best_peer));
