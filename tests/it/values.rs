@@ -172,10 +172,42 @@ fn types_of_the_same_bytes_are_told_apart() {
     run.step("l", 2, |tx| tx.put("five", &5u64)).unwrap();
     assert_eq!(kind(run.get::<i64>("five")), ErrorKind::SchemaMismatch);
     assert_eq!(kind(run.get::<u32>("five")), ErrorKind::SchemaMismatch);
+    assert_eq!(kind(run.get::<f64>("five")), ErrorKind::SchemaMismatch);
     assert_eq!(kind(run.get::<Option<u8>>("five")), ErrorKind::SchemaMismatch);
     #[derive(Serialize, Deserialize)]
     struct Five(u64);
     assert_eq!(run.get::<Five>("five").unwrap().unwrap().0, 5, "a newtype is what it holds");
+}
+
+/// Against: an order to buy that is read as one to sell, by a release in which two variants changed
+/// places.
+#[test]
+fn two_variants_that_changed_places_are_never_read_as_each_other() {
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    enum Side {
+        Buy,
+        Sell,
+    }
+    mod swapped {
+        #[derive(Debug, serde::Serialize, serde::Deserialize)]
+        pub enum Side {
+            Sell,
+            Buy,
+        }
+    }
+    let store = Store::in_memory().unwrap();
+    let mut run = store.run::<Counter>("run").unwrap();
+    run.step("k", 1, |tx| {
+        tx.put("side", &Side::Buy)?;
+        Ok(Side::Sell)
+    })
+    .unwrap();
+    let refused = error(run.get::<swapped::Side>("side"));
+    assert_eq!(refused.kind(), ErrorKind::SchemaMismatch);
+    assert!(refused.to_string().contains("Buy"), "{refused}");
+    let again = run.step("k", 1, |_| -> Result<swapped::Side> { panic!("called again") });
+    assert_eq!(kind(again), ErrorKind::SchemaMismatch);
+    assert_eq!(run.get::<Side>("side").unwrap(), Some(Side::Buy));
 }
 
 /// Against: a repeated step that answers with another number, because the literal in its closure is of
