@@ -5,6 +5,7 @@
     reason = "a panic is how a target says that it has found something"
 )]
 
+pub mod fingerprints;
 pub mod life;
 pub mod memory;
 pub mod mutation;
