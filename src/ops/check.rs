@@ -7,6 +7,7 @@ use crate::ledger::{
     SchemaRecord, chunk_of_key, count_of_key, expiry_due, expiry_tick, intent_of_key,
     place_of_id_key, run_of_history_key, sequence_of_key,
 };
+use crate::record::is_framed;
 use crate::step::{chunk_bytes, chunks_of, proven_state};
 use crate::store::{Read, Sum, Table, frame_of, list_of};
 
@@ -25,6 +26,14 @@ pub(super) fn fault_of(rows: &impl Read, table: Table, key: &[u8], bytes: &[u8])
         Err(error) if error.kind() == ErrorKind::TooNew => Some(Fault::Newer(error.to_string())),
         Err(error) => Some(Fault::Damaged(error.to_string())),
     }
+}
+
+/// Whether a damaged row never was one of this table: it is intact as a row of another one, or has
+/// neither the beginning nor the length of any row.
+pub(super) fn is_stranger(table: Table, key: &[u8], bytes: &[u8]) -> bool {
+    let others = Table::ALL.into_iter().filter(|other| *other != table);
+    !is_framed(bytes)
+        || others.into_iter().any(|other| frame_of(other, key, bytes, usize::MAX).is_ok())
 }
 
 fn check(rows: &impl Read, table: Table, key: &[u8], bytes: &[u8]) -> Result<Option<String>> {

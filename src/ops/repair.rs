@@ -44,7 +44,8 @@ impl RepairOptions {
         self
     }
 
-    /// Goes on even if rows are missing that the accumulators know of. A missing key counts as new:
+    /// Goes on even if rows are missing that the accumulators know of, or are not those of the newest
+    /// commit. A missing key counts as new:
     /// a request that was carried out may be carried out again. So nothing is sent or claimed then
     /// before [`Store::reconcile`](crate::Store::reconcile) was called. Restore a copy instead, if
     /// there is one.
@@ -73,6 +74,14 @@ pub struct Repair {
 /// new file, which then takes the place of the damaged one; the damaged one is kept beside it as
 /// `<store>.damaged-<time>`. When it returns, that is durable; a crash before leaves all as it was.
 ///
+/// It gives back one commit or nothing, and never rows of two commits as if they were of one. Where the
+/// place of the newest commit in the file's header is damaged, that is the commit before it, if each of
+/// its pages is what was written. After a close that one holds the same rows. Otherwise the last commit
+/// may be lost, which is said and has to be accepted. Where a page of an earlier commit is in the place
+/// of a newer one, the sums over the rows find it, and that has to be accepted too; only in a table of
+/// which rows are damaged as well the sums say nothing. If the places of both commits are damaged, or
+/// the beginning of the file, nothing can be read: rows are not looked for page by page.
+///
 /// What cannot be read goes to quarantine with key, bytes and reason. A damaged key still counts as
 /// seen; a damaged intent is in doubt; a run whose record is damaged is not begun anew before
 /// somebody drops it from quarantine; a damaged row of your own is an error when it is read. If the head
@@ -92,7 +101,9 @@ pub fn repair(path: impl AsRef<Path>, options: &RepairOptions) -> Result<Repair>
     }
     if !inspection.is_readable() {
         return Err(Error::damaged(format!(
-            "nothing of {} can be read ({}): restore a copy. Nothing was changed",
+            "nothing of {} can be read ({}): what leads to its rows is lost, and they are not looked \
+             for page by page. Restore a copy, and keep this file until that is done. Nothing was \
+             changed",
             path.as_ref().display(),
             found.pages.as_deref().unwrap_or("no reason given")
         )));
@@ -116,6 +127,16 @@ pub fn repair(path: impl AsRef<Path>, options: &RepairOptions) -> Result<Repair>
             path.as_ref().display()
         )));
     }
+    let others = tables_with_other_rows(&found);
+    if !others.is_empty() && !options.accept_missing_rows {
+        return Err(Error::damaged(format!(
+            "rows of {} in {} are not those of the newest commit: some may be of an earlier one, and \
+             nothing says which. Restore a copy; or reconcile with your receivers, then repair with \
+             `accept_missing_rows`. Nothing was changed",
+            others.join(", "),
+            path.as_ref().display()
+        )));
+    }
     let mut quarantined = 0;
     // Among what is missing may be the record of a crash, or commits that one would speak of. No store
     // has an epoch 0.
@@ -128,6 +149,7 @@ pub fn repair(path: impl AsRef<Path>, options: &RepairOptions) -> Result<Repair>
         }
         let is_lossy = found.lost_commits.is_some() || missing != Some(0);
         let why = is_lossy.then(|| why_unreconciled(missing)).into_iter();
+        let why = why.chain((!others.is_empty()).then(|| why_other_rows(&others)));
         let why = why.chain(inspection.copied.map(why_copied)).collect::<Vec<_>>();
         if !why.is_empty() {
             let all = why.into_iter().fold(Unreconciled::default(), Unreconciled::and);
@@ -154,6 +176,10 @@ fn why_unreconciled(missing: Option<u64>) -> String {
     format!("it was repaired, and {rows} rows or the newest commits of it were lost")
 }
 
+fn why_other_rows(tables: &[&str]) -> String {
+    format!("it was repaired, and rows of {} may be of an earlier commit", tables.join(", "))
+}
+
 fn why_copied(why: &str) -> String {
     format!("it was repaired as a copy ({why}), and the original may have sent since")
 }
@@ -172,6 +198,12 @@ fn missing_rows(found: &Verification) -> Option<u64> {
     tables
         .map(|table| table.rows_expected.map(|_| table.missing_rows()))
         .try_fold(0u64, |all, missing| Some(all.saturating_add(missing?)))
+}
+
+/// The tables that hold rows of another commit than the newest. The expiry index is rebuilt.
+fn tables_with_other_rows(found: &Verification) -> Vec<&'static str> {
+    let tables = found.tables.iter().filter(|table| table.name != Table::Expiry.name());
+    tables.filter(|table| table.holds_other_rows()).map(|table| table.name).collect()
 }
 
 struct Work<'a> {

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::Path;
 
-use super::check::{ExpiryIndex, Fault, fault_of};
+use super::check::{ExpiryIndex, Fault, fault_of, is_stranger};
 use super::references::References;
 use crate::error::Result;
 use crate::store::{Inspection, META_HEAD, Options, Read, Store, Sum, Table, row_name};
@@ -51,6 +51,11 @@ pub struct TableCheck {
     pub newer_rows: u64,
     /// Why part of the table could not be reached, if so.
     pub unreachable: Option<String>,
+    /// How many damaged rows were never rows of this table: they are in the place of a page of it, and
+    /// none of its rows is accounted for by them.
+    strangers: u64,
+    /// Whether the rows that are not damaged are by themselves what the accumulator says.
+    intact_match: bool,
 }
 
 /// One row that is not what was written.
@@ -118,13 +123,26 @@ impl TableCheck {
 
     /// Whether rows may be missing.
     pub(super) fn misses_rows(&self) -> bool {
-        self.rows_expected.is_none_or(|expected| expected > self.rows)
+        self.rows_expected.is_none_or(|expected| expected > self.own_rows())
+    }
+
+    /// Whether rows are here that are not those that were committed, and no damaged or missing row
+    /// explains it: a row may be one of an earlier commit, or one that was removed since.
+    pub(super) fn holds_other_rows(&self) -> bool {
+        let has_more = self.rows_expected.is_some_and(|expected| expected < self.own_rows());
+        let is_explained = self.damaged_rows > 0 || self.newer_rows > 0 || self.misses_rows();
+        !self.sum_matches && !self.intact_match && (has_more || !is_explained)
+    }
+
+    /// The rows, without those that never were of this table.
+    fn own_rows(&self) -> u64 {
+        self.rows.saturating_sub(self.strangers)
     }
 
     /// How many rows there should be and are not.
     #[must_use]
     pub fn missing_rows(&self) -> u64 {
-        self.rows_expected.map_or(0, |expected| expected.saturating_sub(self.rows))
+        self.rows_expected.map_or(0, |expected| expected.saturating_sub(self.own_rows()))
     }
 }
 
@@ -163,19 +181,26 @@ impl Indexes {
 }
 
 fn look_at(inspection: &Inspection, table: Table, indexes: &mut Indexes) -> TableCheck {
-    let mut found = Sum::default();
+    let (mut found, mut intact) = (Sum::default(), Sum::default());
     let mut damaged = Vec::new();
-    let (mut damaged_rows, mut newer_rows) = (0, 0);
+    let (mut damaged_rows, mut newer_rows, mut strangers) = (0, 0, 0);
     let unreachable = inspection.walk(table, |key, bytes| {
-        if !(table == Table::Meta && key == META_HEAD) {
+        let is_counted = !(table == Table::Meta && key == META_HEAD);
+        if is_counted {
             found.add(table, key, bytes);
         }
         let Some(rows) = inspection.rows() else { return };
         match fault_of(rows, table, key, bytes) {
-            None => indexes.take_in(rows, table, key, bytes),
+            None => {
+                indexes.take_in(rows, table, key, bytes);
+                if is_counted {
+                    intact.add(table, key, bytes);
+                }
+            }
             Some(Fault::Newer(_)) => newer_rows += 1,
             Some(Fault::Damaged(reason)) => {
                 damaged_rows += 1;
+                strangers += u64::from(is_stranger(table, key, bytes));
                 if damaged.len() < NAMED {
                     damaged.push(DamagedRow { row: row_name(table, key), reason });
                 }
@@ -196,6 +221,8 @@ fn look_at(inspection: &Inspection, table: Table, indexes: &mut Indexes) -> Tabl
         } else {
             Some("the file cannot be opened".to_owned())
         },
+        strangers,
+        intact_match: expected == Some(intact),
     }
 }
 

@@ -133,6 +133,18 @@ pub(crate) fn open<'a>(
     Ok(Frame { header: Header { codec, schema_id, schema_version }, payload })
 }
 
+/// Whether bytes have the beginning or the length of a frame: then they were one, whatever became of the
+/// rest.
+pub(crate) fn is_framed(bytes: &[u8]) -> bool {
+    let Some((head, payload)) = bytes.split_at_checked(FRAME_BYTES) else {
+        return false;
+    };
+    let mut fields = Fields(head);
+    let magic = fields.take::<2>();
+    let _: [u8; 11] = fields.take();
+    magic == MAGIC || u32::from_le_bytes(fields.take()) as usize == payload.len()
+}
+
 fn checksum(table: u8, key: &[u8], head: &[u8], payload: &[u8]) -> u32 {
     let mut crc = crc32fast::Hasher::new();
     crc.update(&[table]);

@@ -1,6 +1,7 @@
 //! Looking into a store without changing a byte of it, and without believing it: for `verify` and
 //! `repair`.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -34,6 +35,9 @@ pub(crate) struct Inspection {
     pub(crate) lost: Option<String>,
     /// Whether the slot of the newest commit is damaged, so that this is the commit before it.
     fell_back: bool,
+    /// Whether redb closed the file: then its newest commit is the one of the close, in which no row
+    /// changed.
+    was_closed: bool,
     /// That this is another file than the one the store was in, if so, and the caller did not say that
     /// it was moved.
     pub(crate) copied: Option<&'static str>,
@@ -77,8 +81,10 @@ impl Inspection {
             (inspection.fell_back, &inspection.identity, &inspection.head)
         {
             let left = lock.left();
-            let is_complete =
-                head.clean || left.is_some_and(|left| left.vouches_for(identity.store, head));
+            // A commit that was closed, in a file that was not: the damaged one may have begun the next
+            // epoch, or another incarnation.
+            let is_complete = (head.clean && inspection.was_closed)
+                || left.is_some_and(|left| left.vouches_for(identity.store, head));
             if !is_complete {
                 inspection.lost.get_or_insert_with(|| LAST_MAY_BE_LOST.to_owned());
             }
@@ -110,6 +116,7 @@ impl Inspection {
             pages: None,
             lost: None,
             fell_back: false,
+            was_closed: false,
             copied: None,
             newer: None,
             identity: None,
@@ -123,34 +130,37 @@ impl Inspection {
         let header = check_header(&*disk);
         let is_redb = header.is_ok();
         match header {
-            Ok(true) => inspection.pages = said(verify_pages(disk.clone())),
+            Ok(true) => {
+                inspection.was_closed = true;
+                inspection.pages = said(verify_pages(disk.clone()));
+            }
             // The storage engine verifies what a crash left behind when it opens it, below.
             Ok(false) => {}
             Err(error) => inspection.pages = Some(error.to_string()),
         }
-        let shadow = Shadow::over(disk).and_then(healed);
-        let shadow = shadow.map_err(|error| Error::io("reading the store", error))?;
-        if is_redb {
-            let found = Slots::read(&shadow).and_then(|slots| slots.with_the_sound_one(&shadow));
-            let found = found.map_err(|error| Error::io("reading the store", error))?;
-            inspection.fell_back = found == Found::NewestDamaged;
-            let which = match found {
-                Found::AsIs => None,
-                Found::OlderDamaged => Some("an older commit in the header is damaged"),
-                Found::NewestDamaged => Some(
-                    "the newest commit in the header is damaged; what is read is the one before it",
-                ),
-            };
-            if let Some(which) = which {
-                inspection.pages.get_or_insert_with(|| format!("the place of {which}"));
+        let open = |length| {
+            Opened::from(disk.clone(), is_redb, length, cache_bytes, value_limit)
+                .map_err(|error| Error::io("reading the store", error))
+        };
+        let mut opened = open(Length::AsIs)?;
+        if opened.found == Found::NewestDamaged && opened.read.is_err() {
+            let longer = open(Length::BeforeACut)?;
+            if longer.read.is_ok() {
+                opened = longer;
             }
         }
-        let backend = Backend::new(Medium::Disk(Arc::new(shadow)), Arc::default());
-        let opened = open_redb(backend, cache_bytes).and_then(|(db, _)| {
-            let rows = Snapshot::take(&db, value_limit)?;
-            Ok((db, rows))
-        });
-        match opened {
+        inspection.fell_back = opened.found == Found::NewestDamaged;
+        let which = match opened.found {
+            Found::AsIs => None,
+            Found::OlderDamaged => Some("an older commit in the header is damaged"),
+            Found::NewestDamaged => Some(
+                "the newest commit in the header is damaged; what is read is the one before it",
+            ),
+        };
+        if let Some(which) = which {
+            inspection.pages.get_or_insert_with(|| format!("the place of {which}"));
+        }
+        match opened.read {
             Ok((db, rows)) => {
                 inspection.identity = inspection.take_in(read_identity(&*rows));
                 inspection.head = inspection.take_in(read_head(&*rows));
@@ -158,7 +168,9 @@ impl Inspection {
                 inspection.db = Some(db);
             }
             Err(error) => {
-                inspection.pages.get_or_insert(error.to_string());
+                // What the check of the pages found may be elsewhere than what keeps it closed.
+                let first = inspection.pages.take().map(|first| format!("{first}; "));
+                inspection.pages = Some(format!("{}{error}", first.unwrap_or_default()));
             }
         }
         inspection.check_read()?;
@@ -222,6 +234,47 @@ impl Inspection {
         // What was reached from the front is not visited again; a failure there was told already.
         let _ = rows.walk_back(table, last.as_deref(), &mut each);
         Some(why)
+    }
+}
+
+/// How long a file is taken to be.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Length {
+    AsIs,
+    /// As long as it may have been before a close made it shorter.
+    BeforeACut,
+}
+
+/// What a disk holds, as the storage engine shows it. Nothing of the disk is changed.
+struct Opened {
+    found: Found,
+    read: Result<(Db, Arc<Snapshot>)>,
+}
+
+impl Opened {
+    fn from(
+        disk: Arc<dyn Disk>,
+        is_redb: bool,
+        length: Length,
+        cache_bytes: usize,
+        value_limit: usize,
+    ) -> io::Result<Self> {
+        let shadow = Shadow::over(disk).and_then(healed)?;
+        let mut found = Found::AsIs;
+        if is_redb {
+            let slots = Slots::read(&shadow)?;
+            let longer = slots.len_before_a_cut(shadow.len()?);
+            if let (Length::BeforeACut, Some(longer)) = (length, longer) {
+                shadow.set_len(longer)?;
+            }
+            found = slots.with_the_sound_one(&shadow)?;
+        }
+        let backend = Backend::new(Medium::Disk(Arc::new(shadow)), Arc::default());
+        let read = open_redb(backend, cache_bytes).and_then(|(db, _)| {
+            let rows = Snapshot::take(&db, value_limit)?;
+            Ok((db, rows))
+        });
+        Ok(Self { found, read })
     }
 }
 

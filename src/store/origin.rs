@@ -11,6 +11,7 @@ use std::io;
 
 use serde::{Deserialize, Serialize};
 
+use super::system::flush;
 use super::tables::{Record, Table};
 use crate::error::{Error, Result};
 use crate::id::StoreId;
@@ -62,7 +63,7 @@ impl Origin {
         match Self::of(file)? {
             Some(Self { mark: Mark::Absent, inode, .. }) => {
                 if set_mark(file, &drawn(inode)) {
-                    file.sync_all().map_err(|error| Error::io("marking the file", error))?;
+                    flush(file).map_err(|error| Error::io("marking the file", error))?;
                 }
                 Self::of(file)
             }

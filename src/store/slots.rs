@@ -5,6 +5,12 @@
 //! that was cut short, and falls back to the other. A slot is smaller than a sector, which a disk
 //! writes as a whole or not at all, so on a file that is damage; only a note that vouches for the other
 //! slot makes it harmless.
+//!
+//! What the older slot leads to is complete: redb overwrites no page of it before the next commit. But
+//! it also lists the pages that the commit before it had freed, and a close cuts those off the end of
+//! the file. redb then refuses the file, although nothing that is in use is missing: for a look at that
+//! commit the file is taken to be longer than it is. Every page in use has its checksum, so a page that
+//! really is missing is found.
 
 use std::io;
 
@@ -21,6 +27,16 @@ const CHECKSUM_BYTES: usize = 16;
 
 /// The first byte of a slot.
 const VERSION: u8 = 3;
+
+/// Where the header says how large a page and a region are, and what these can be. They are written
+/// once, when the file is made.
+const PAGE_BYTES_AT: usize = 12;
+const REGION_HEADER_PAGES_AT: usize = 16;
+const REGION_PAGES_AT: usize = 20;
+const PAGE_BYTES: u64 = 4_096;
+const REGION_PAGES_MAX: u64 = 1 << 20;
+/// How many regions, of 4 GiB each, a close may have cut off.
+const REGIONS_CUT_MAX: u64 = 4;
 
 /// Which slot the state comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,6 +85,22 @@ impl Slots {
         let flags = self.flags() & !(NEWEST | TWO_PHASE) | RECOVERY_REQUIRED | which;
         disk.write(FLAGS_AT as u64, &[flags])?;
         Ok(found)
+    }
+
+    /// How long the file may have been before a close cut free pages off its end, in whole regions, for
+    /// a file of `len` bytes. `None` if the header does not say how large a region is.
+    pub(super) fn len_before_a_cut(&self, len: u64) -> Option<u64> {
+        let number = |at: usize| {
+            let bytes = self.0.get(at..at + 4)?.try_into().ok()?;
+            Some(u64::from(u32::from_le_bytes(bytes)))
+        };
+        let (header, pages) = (number(REGION_HEADER_PAGES_AT)?, number(REGION_PAGES_AT)?);
+        let is_known = number(PAGE_BYTES_AT)? == PAGE_BYTES
+            && (1..=REGION_PAGES_MAX).contains(&pages)
+            && header <= REGION_PAGES_MAX;
+        let region = is_known.then_some((header + pages) * PAGE_BYTES)?;
+        let regions = len.checked_sub(PAGE_BYTES)?.div_ceil(region) + REGIONS_CUT_MAX;
+        regions.checked_mul(region)?.checked_add(PAGE_BYTES)
     }
 
     fn version(&self, nth: usize) -> Option<u8> {

@@ -1,7 +1,9 @@
 //! What a store in a file asks of the operating system, so that tests can see each call and have it
 //! fail: reads, writes and flushes of files, names in a folder, and the flush of a folder.
 //!
-//! The note in the lock file is not among them: it is never flushed, and nothing depends on it.
+//! What is done to the lock file is not among them: it is never flushed, and nothing depends on it. Nor
+//! is the extended attribute that marks the file, but its flush is; without the mark the file is still
+//! known by its inode. All other calls that change a file or a folder are: seen with `strace`.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;

@@ -51,18 +51,18 @@ fn check(store: &Store, acknowledged: u64, bytes: usize, what: &str) {
 }
 
 /// A file system of its own, on a file; gone when it is dropped.
-struct Mounted {
+pub struct Mounted {
     folder: tempfile::TempDir,
 }
 
-fn runs(program: &str, args: &[&str]) -> bool {
+pub fn runs(program: &str, args: &[&str]) -> bool {
     let mut command = Command::new(program);
     command.args(args).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     command.status().is_ok_and(|status| status.success())
 }
 
 impl Mounted {
-    fn new(mkfs: &[&str], mib: u64) -> Result<Self, String> {
+    pub fn new(mkfs: &[&str], mib: u64) -> Result<Self, String> {
         if !is_root() {
             return Err("only root may mount a file system".to_owned());
         }
@@ -80,8 +80,18 @@ impl Mounted {
         Ok(Self { folder })
     }
 
-    fn path(&self, name: &str) -> std::path::PathBuf {
+    pub fn path(&self, name: &str) -> std::path::PathBuf {
         self.folder.path().join("mount").join(name)
+    }
+}
+
+impl Mounted {
+    /// Takes it off and mounts it again, as after a power cut.
+    pub fn remount(&self) {
+        let (image, mount) = (self.folder.path().join("image"), self.path(""));
+        let (image, mount) = (image.to_str().unwrap(), mount.to_str().unwrap());
+        assert!(runs("umount", &[mount]) || runs("umount", &["-l", mount]));
+        assert!(runs("mount", &["-o", "loop", image, mount]), "it cannot be mounted again");
     }
 }
 
@@ -145,7 +155,7 @@ fn a_real_full_disk_costs_only_the_step_that_was_refused() {
 }
 
 /// A store on a file system that is full to the last block, with what `prepare` makes before.
-fn on_a_full_disk(prepare: impl FnOnce(&Path)) -> Result<Mounted, String> {
+pub fn on_a_full_disk(prepare: impl FnOnce(&Path)) -> Result<Mounted, String> {
     let disk = Mounted::new(&["mkfs.ext4", "-q", "-F", "-b", "1024", "-m", "0"], 16)?;
     prepare(&disk.path("s.milepost"));
     let mut filler = fs::File::create(disk.path("filler")).unwrap();

@@ -8,9 +8,9 @@ use milepost::{Durability, ErrorKind, OnCopy, Options, RepairOptions, Store, rep
 
 use crate::support::{Counter, count, error, kind};
 
-/// After a close, the pages of the commit before it may be in use again, and then nothing leads to them:
-/// with this number of steps they are not.
-const STEPS: u64 = 8;
+/// Other histories are in `older_slot`. After this one the close cuts off pages that the commit before it
+/// lists as free.
+const STEPS: u64 = 6;
 
 /// What of the file is damaged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -190,8 +190,14 @@ fn damage_to_the_older_slot_costs_nothing() {
 fn where_no_slot_is_left_a_repair_is_refused_and_changes_nothing() {
     combinations(&[Place::Both, Place::Start], |path, bytes, _, _, _, what| {
         let options = RepairOptions::new().accept_missing_rows();
-        assert_eq!(kind(repair(path, &options)), ErrorKind::Damaged, "{what}");
+        let refused = error(repair(path, &options));
+        assert_eq!(refused.kind(), ErrorKind::Damaged, "{what}: {refused}");
+        for said in ["Restore a copy", "not looked for page by page", "Nothing was changed"] {
+            assert!(refused.to_string().contains(said), "{what}: {refused}");
+        }
         assert!(fs::read(path).unwrap() == bytes, "{what}: changed");
+        let files = fs::read_dir(path.parent().unwrap()).unwrap().count();
+        assert_eq!(files, 2, "{what}: a file was left");
     });
 }
 

@@ -1017,4 +1017,47 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         }],
         fate: FoundBy(&[T17]),
     },
+    // Making the file shorter, and looking at the commit before the newest.
+    Mutant {
+        bug: "what is read after a compaction is still that there is nothing to read",
+        patches: &[Patch {
+            file: "src/store/compact.rs",
+            is: "            self.show(engine.snapshot()?);\n",
+            becomes: "",
+        }],
+        fate: FoundBy(&[Test("shut_down::on_a_full_disk_a_file_is_made_shorter")]),
+    },
+    Mutant {
+        bug: "a page of an earlier commit passes for one of the newest",
+        patches: &[Patch {
+            file: "src/ops/repair.rs",
+            is: "if !others.is_empty() && !options.accept_missing_rows {",
+            becomes: "if others.len() > 99 && !options.accept_missing_rows {",
+        }],
+        fate: FoundBy(&[Test(
+            "older_slot::a_page_of_an_earlier_commit_never_passes_for_one_of_the_newest",
+        )]),
+    },
+    Mutant {
+        bug: "an epoch that was begun is forgotten with the slot it was in",
+        patches: &[Patch {
+            file: "src/store/inspect.rs",
+            is: "(head.clean && inspection.was_closed)",
+            becomes: "(head.clean || inspection.was_closed)",
+        }],
+        fate: FoundBy(&[Test(
+            "older_slot::after_any_history_the_commit_before_a_damaged_one_is_given_back_as_it_was",
+        )]),
+    },
+    Mutant {
+        bug: "what a close cut off is taken for lost",
+        patches: &[Patch {
+            file: "src/store/inspect.rs",
+            is: "            if longer.read.is_ok() {",
+            becomes: "            if longer.read.is_err() {",
+        }],
+        fate: FoundBy(&[Test(
+            "older_slot::after_any_history_the_commit_before_a_damaged_one_is_given_back_as_it_was",
+        )]),
+    },
 ];

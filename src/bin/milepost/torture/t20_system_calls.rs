@@ -1,6 +1,9 @@
 //! T20: what the real file backend asks of the system. The calls of real runs are recorded and replayed
 //! into what a power cut may leave of the folder, under POSIX alone and under a journal; and the Nth call
 //! of a run fails.
+//!
+//! Not recorded: what is done to the lock file, which is never flushed, and so is left here as it was at
+//! any moment, or not at all; and the extended attribute that marks the file, which no image has.
 
 use std::collections::BTreeMap;
 use std::fs;
