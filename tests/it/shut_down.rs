@@ -8,7 +8,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use milepost::testing::{SystemFault, SystemKind, on_system};
-use milepost::{Durability, ErrorKind, Options, Reopen, Resolution, Store, compact, verify};
+use milepost::{Durability, ErrorKind, Options, Reopen, Resolution, Run, Store, compact, verify};
 
 use crate::full_disk::{Mounted, on_a_full_disk, runs};
 use crate::support::{Counter, count, key_of, seen};
@@ -16,8 +16,7 @@ use crate::support::{Counter, count, key_of, seen};
 const ROW_BYTES: usize = 9_000;
 
 /// Makes steps until one fails, or so many; how many were acknowledged is told after each.
-fn steps(store: &Store, most: u64, acknowledged: &AtomicU64) -> Option<milepost::Error> {
-    let mut run = store.run::<Counter>("run").unwrap();
+fn steps(run: &mut Run<Counter>, most: u64, acknowledged: &AtomicU64) -> Option<milepost::Error> {
     (0..most).find_map(|_| {
         let n = run.steps() + 1;
         let done = run.step(key_of(n), n, |tx| {
@@ -70,15 +69,17 @@ fn a_file_system_that_is_shut_down_takes_nothing_that_was_acknowledged() {
             let acknowledged = AtomicU64::new(0);
             let options = Options::new().durability(mode);
             let store = options.create(&path).unwrap();
-            assert!(steps(&store, 1 + life, &acknowledged).is_none(), "{what}");
+            let mut run = store.run::<Counter>("run").unwrap();
+            assert!(steps(&mut run, 1 + life, &acknowledged).is_none(), "{what}");
             let is_down = AtomicBool::new(false);
             let failed = std::thread::scope(|scope| {
-                let worker = scope.spawn(|| {
-                    let mut failed = steps(&store, 400, &acknowledged);
+                let (is_down, acknowledged) = (&is_down, &acknowledged);
+                let worker = scope.spawn(move || {
+                    let mut failed = None;
                     while failed.is_none() && !is_down.load(Ordering::SeqCst) {
-                        failed = steps(&store, 10, &acknowledged);
+                        failed = steps(&mut run, 10, acknowledged);
                     }
-                    failed.or_else(|| steps(&store, 10, &acknowledged))
+                    failed.or_else(|| steps(&mut run, 10, acknowledged))
                 });
                 std::thread::sleep(Duration::from_millis(3 * (life + 1)));
                 let mount = disk.path("");
@@ -118,8 +119,8 @@ fn a_file_system_that_is_shut_down_takes_nothing_that_was_acknowledged() {
 /// Fills a store with rows and removes most of them.
 fn mostly_free(path: &Path) {
     let store = Options::new().compact_on_close_bytes(0).create(path).unwrap();
-    assert!(steps(&store, 200, &AtomicU64::new(0)).is_none());
     let mut run = store.run::<Counter>("run").unwrap();
+    assert!(steps(&mut run, 200, &AtomicU64::new(0)).is_none());
     let n = run.steps() + 1;
     run.step("remove", n, |tx| {
         (1..n).filter(|n| n % 20 != 0).try_for_each(|n| tx.remove(format!("row-{n}")))
