@@ -31,9 +31,8 @@ pub(super) fn fault_of(rows: &impl Read, table: Table, key: &[u8], bytes: &[u8])
 /// Whether a damaged row never was one of this table: it is intact as a row of another one, or has
 /// neither the beginning nor the length of any row.
 pub(super) fn is_stranger(table: Table, key: &[u8], bytes: &[u8]) -> bool {
-    let others = Table::ALL.into_iter().filter(|other| *other != table);
-    !is_framed(bytes)
-        || others.into_iter().any(|other| frame_of(other, key, bytes, usize::MAX).is_ok())
+    let mut others = Table::ALL.into_iter().filter(|other| *other != table);
+    !is_framed(bytes) || others.any(|other| frame_of(other, key, bytes, usize::MAX).is_ok())
 }
 
 fn check(rows: &impl Read, table: Table, key: &[u8], bytes: &[u8]) -> Result<Option<String>> {

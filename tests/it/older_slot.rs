@@ -60,10 +60,11 @@ impl History {
     fn live(self, path: &Path, options: &Options) -> Store {
         let store = options.create(path).unwrap();
         let mut run = store.run::<Counter>("run").unwrap();
-        let first = match self {
-            Self::Plain(steps) | Self::Begun(steps) | Self::Reopened(steps, _) => steps,
-            Self::Emptied(steps) | Self::Compacted(steps) => steps,
-        };
+        let (Self::Plain(first)
+        | Self::Begun(first)
+        | Self::Reopened(first, _)
+        | Self::Emptied(first)
+        | Self::Compacted(first)) = self;
         for n in 1..=first {
             count(&mut run, n).unwrap();
         }
