@@ -60,11 +60,11 @@ fn a_file_system_that_is_shut_down_takes_nothing_that_was_acknowledged() {
         for life in 0..8 {
             // With what the file system wrote into its log flushed, and not.
             let how = if life % 2 == 0 { "shutdown" } else { "shutdown -f" };
-            let mode = if life % 4 < 2 { Durability::OnePhase } else { Durability::TwoPhase };
-            let what = format!("{}, life {life}, {how}, {mode:?}", mkfs.join(" "));
+            let durability = if life % 4 < 2 { Durability::OnePhase } else { Durability::TwoPhase };
+            let what = format!("{}, life {life}, {how}, {durability:?}", mkfs.join(" "));
             let path = disk.path(&format!("{life}.mp"));
             let acknowledged = AtomicU64::new(0);
-            let options = Options::new().durability(mode);
+            let options = Options::new().durability(durability);
             let store = options.create(&path).unwrap();
             let mut run = store.run::<Counter>("run").unwrap();
             assert!(steps(&mut run, 1 + life, &acknowledged).is_none(), "{what}");
