@@ -57,7 +57,9 @@ impl<R> Open<R> {
 
     /// It is settled: nothing is left to hold.
     pub(super) fn let_go(&self) {
-        drop(self.held().take());
+        // Dropped after the lock is released: its drop takes a lock of the store.
+        let hold = self.held().take();
+        drop(hold);
     }
 
     fn held(&self) -> MutexGuard<'_, Option<Hold>> {

@@ -5,11 +5,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Barrier, Mutex};
 
 use milepost::testing::SimDisk;
-use milepost::{Claim, Claimed, Doubt, ErrorKind, Options, Store};
+use milepost::{Claim, Claimed, Doubt, ErrorKind, Key, Options, Store};
 
 use serde::{Deserialize, Serialize};
 
-use crate::support::{error, killed, kind, on_disk};
+use crate::support::{clock, error, killed, kind, on_disk, second};
 
 fn ask(store: &Store, key: &str) -> Claimed<u64> {
     store.claim("orders", key, &("BTC", 1u8)).unwrap()
@@ -216,6 +216,30 @@ fn an_outcome_whose_value_cannot_be_stored_is_named_and_leaves_the_claim_open() 
         assert_eq!(kind(claim.release()), ErrorKind::Conflict);
         assert!(matches!(claimed(), Claimed::Done(done) if done == fill(5)));
     }
+}
+
+/// Against: a claim that was completed, whose holder keeps it until the key has expired and is claimed by
+/// another one: it neither keeps the key nor settles what is not its own.
+#[test]
+fn a_claim_that_was_completed_has_no_power_over_the_next_one_of_its_key() {
+    let clock = clock();
+    let store = Options::new().clock(clock.clone()).in_memory().unwrap();
+    let claimed = || {
+        let key = Key::new("k").expires_after(second(10));
+        let Claimed::Fresh(claim) = store.claim::<u64>("s", key, &1).unwrap() else { panic!() };
+        claim
+    };
+    let old = [claimed()];
+    old[0].complete(&7).unwrap();
+    clock.advance(second(60));
+    drop(store.claim::<u64>("s", "other", &1).unwrap());
+    let new = claimed();
+    assert_eq!(kind(old[0].complete(&8)), ErrorKind::Conflict);
+    for old in old {
+        assert_eq!(kind(old.release()), ErrorKind::Conflict);
+    }
+    new.complete(&9).unwrap();
+    assert!(matches!(store.claim::<u64>("s", "k", &1).unwrap(), Claimed::Done(9)));
 }
 
 /// Against: the same of a doubt, whose holder has found out what became of the call.
