@@ -29,10 +29,26 @@ pub(super) fn fault_of(rows: &impl Read, table: Table, key: &[u8], bytes: &[u8])
 }
 
 /// Whether a damaged row never was one of this table: it is intact as a row of another one, or has
-/// neither the beginning nor the length of any row.
+/// neither the beginning nor the length of any row, nor a key that only rows of this table have.
 pub(super) fn is_stranger(table: Table, key: &[u8], bytes: &[u8]) -> bool {
     let mut others = Table::ALL.into_iter().filter(|other| *other != table);
-    !is_framed(bytes) || others.any(|other| frame_of(other, key, bytes, usize::MAX).is_ok())
+    let is_row = is_framed(bytes) || has_own_key(table, key);
+    !is_row || others.any(|other| frame_of(other, key, bytes, usize::MAX).is_ok())
+}
+
+/// Whether no row of another table, of redb's own ones either, has a key like this. Names alone say
+/// nothing: redb's tables have names too.
+fn has_own_key(table: Table, key: &[u8]) -> bool {
+    match table {
+        Table::Checkpoints => {
+            run_of_history_key(key).is_some()
+                || place_of_id_key(key).is_some()
+                || sequence_of_key(key).is_some()
+        }
+        Table::Contents => chunk_of_key(key).is_some() || count_of_key(key).is_some(),
+        Table::Intents => intent_of_key(key).is_some(),
+        _ => false,
+    }
 }
 
 fn check(rows: &impl Read, table: Table, key: &[u8], bytes: &[u8]) -> Result<Option<String>> {
