@@ -103,8 +103,8 @@ impl Clock for SystemClock {
     fn since_boot(&self) -> Option<SinceBoot> {
         static BOOT: OnceLock<Option<[u8; 16]>> = OnceLock::new();
         let boot = (*BOOT.get_or_init(boot_id))?;
-        let since = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
-        let ms = since.tv_sec.checked_mul(1_000)?.checked_add(since.tv_nsec / 1_000_000)?;
+        let since = nix::time::clock_gettime(nix::time::ClockId::CLOCK_BOOTTIME).ok()?;
+        let ms = since.tv_sec().checked_mul(1_000)?.checked_add(since.tv_nsec() / 1_000_000)?;
         Some(SinceBoot { boot, elapsed_ms: u64::try_from(ms).ok()? })
     }
 

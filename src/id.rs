@@ -3,8 +3,9 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
-use serde::{Deserialize, Deserializer, Serialize, de};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::error::{Error, Result};
 use crate::seq::Incarnation;
@@ -12,9 +13,8 @@ use crate::seq::Incarnation;
 macro_rules! name {
     ($(#[$doc:meta])* $name:ident, $what:literal) => {
         $(#[$doc])*
-        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-        #[serde(transparent)]
-        pub struct $name(Box<str>);
+        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(Arc<str>);
 
         impl $name {
             /// The name, 1 to 200 bytes without control characters.
@@ -39,8 +39,12 @@ macro_rules! name {
             }
         }
 
-        // By hand: serde's `try_from` and `transparent` exclude each other, and the form in which it
-        // is written is that of its text.
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+                to.serialize_str(&self.0)
+            }
+        }
+
         impl<'de> Deserialize<'de> for $name {
             fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
                 let name = Box::<str>::deserialize(from)?;
@@ -66,7 +70,7 @@ name! {
 /// The longest name of a run, a topic or a scope, in bytes: it must fit in one length byte.
 const NAME_BYTES_MAX: usize = 200;
 
-fn checked_name(what: &str, name: &str) -> Result<Box<str>> {
+fn checked_name(what: &str, name: &str) -> Result<Arc<str>> {
     if name.is_empty() || name.len() > NAME_BYTES_MAX {
         return Err(Error::invalid(format!(
             "a {what} name has 1 to {NAME_BYTES_MAX} bytes, this one has {}",

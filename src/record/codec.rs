@@ -63,7 +63,15 @@ impl DecodeError {
 /// The canonical bytes of `value`: equal values give equal bytes.
 pub(crate) fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, EncodeError> {
     // Most records are smaller; growing to that in small steps costs more than writing it.
-    let mut out = Writing::about(256);
+    encode_behind(Vec::with_capacity(256), value)
+}
+
+/// What is there, and the canonical bytes of `value` behind it.
+pub(crate) fn encode_behind<T: Serialize + ?Sized>(
+    bytes: Vec<u8>,
+    value: &T,
+) -> Result<Vec<u8>, EncodeError> {
+    let mut out = Writing::into(bytes);
     write(value, &mut out)?;
     Ok(out.bytes)
 }

@@ -78,19 +78,34 @@ pub(crate) enum FrameError {
 ///
 /// The caller keeps payloads under 4 GiB; the store's value limit does so long before.
 pub(crate) fn seal(table: u8, key: &[u8], header: Header, payload: &[u8]) -> Vec<u8> {
+    let mut row = Vec::with_capacity(FRAME_BYTES + payload.len());
+    row.extend_from_slice(&[0; FRAME_BYTES]);
+    row.extend_from_slice(payload);
+    seal_in_place(table, key, header, &mut row);
+    row
+}
+
+/// Puts a payload into a frame where it is: behind as many bytes as a frame has.
+pub(crate) fn seal_in_place(table: u8, key: &[u8], header: Header, row: &mut [u8]) {
+    let Some((head, payload)) = row.split_at_mut_checked(FRAME_BYTES) else {
+        debug_assert!(false, "there is room for a frame in front of a payload");
+        return;
+    };
     debug_assert!(u32::try_from(payload.len()).is_ok(), "limits are checked before sealing");
     #[expect(clippy::cast_possible_truncation, reason = "the value limit is below 4 GiB")]
     let len = payload.len() as u32;
-    let mut out = Vec::with_capacity(FRAME_BYTES + payload.len());
-    out.extend_from_slice(&MAGIC);
-    out.extend_from_slice(&[VERSION, header.codec, FLAGS]);
-    out.extend_from_slice(&header.schema_id.to_le_bytes());
-    out.extend_from_slice(&header.schema_version.to_le_bytes());
-    out.extend_from_slice(&len.to_le_bytes());
-    let crc = checksum(table, key, &out, payload);
-    out.extend_from_slice(&crc.to_le_bytes());
-    out.extend_from_slice(payload);
-    out
+    let (signed, crc) = head.split_at_mut(CRC_OFFSET);
+    let fields: [&[u8]; 5] = [
+        &MAGIC,
+        &[VERSION, header.codec, FLAGS],
+        &header.schema_id.to_le_bytes(),
+        &header.schema_version.to_le_bytes(),
+        &len.to_le_bytes(),
+    ];
+    for (byte, field) in signed.iter_mut().zip(fields.into_iter().flatten()) {
+        *byte = *field;
+    }
+    crc.copy_from_slice(&checksum(table, key, signed, payload).to_le_bytes());
 }
 
 /// Proves the bytes found at the row `key` of the table `table`, cheapest check first: length

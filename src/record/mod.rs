@@ -29,10 +29,12 @@ pub(crate) use json::{compact as compact_json, sorted as sorted_json};
 
 pub(crate) use bytes::Bytes;
 pub(crate) use chunk::{CHUNK_BYTES_MAX, Chunk, ChunkId, Chunked, Packed};
-pub(crate) use codec::{DecodeError, EncodeError, PAYLOAD_BYTES_MAX, decode, encode};
+pub(crate) use codec::{
+    DecodeError, EncodeError, PAYLOAD_BYTES_MAX, decode, encode, encode_behind,
+};
 pub(crate) use frame::{
-    CODEC_BINCODE, CODEC_CHUNKS, CODEC_JSON, FrameError, Header, is_framed, open as open_frame,
-    seal,
+    CODEC_BINCODE, CODEC_CHUNKS, CODEC_JSON, FRAME_BYTES, FrameError, Header, is_framed,
+    open as open_frame, seal, seal_in_place,
 };
 pub(crate) use json_diff::changes;
 pub(crate) use key_list::{KeyList, unpack};

@@ -6,6 +6,7 @@
 //! what was not proven before, and now and then as a whole, as its caller says.
 
 use std::any::type_name;
+use std::cell::Cell;
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
@@ -38,7 +39,8 @@ pub(crate) fn encode_guarded<T: Serialize + DeserializeOwned>(
 ) -> Result<Proven<Vec<u8>, T>, EncodeError> {
     let of = type_name::<T>();
     loop {
-        let mut out = Writing::about(about.max(256)).keeping(of);
+        let mut out = Writing::about(about.max(256));
+        out.keep(of);
         write(value, &mut out)?;
         match prove(&out, &out.bytes) {
             Ok(back) => return Ok(Proven { bytes: out.bytes, back }),
@@ -66,7 +68,8 @@ pub(crate) fn cut_guarded<T: Serialize + DeserializeOwned>(
 ) -> Result<Chunked, EncodeError> {
     let of = type_name::<T>();
     loop {
-        let mut out = Writing::after(Arc::clone(before)).keeping(of);
+        let mut out = Writing::after(Arc::clone(before));
+        out.keep(of);
         write(value, &mut out)?;
         let chunked = out.take_chunks();
         let is_large = chunked.len() > SMALL_BYTES_MAX;
@@ -143,6 +146,11 @@ pub(super) fn differs(was: &Tree, is: &Tree) -> Option<String> {
     })
 }
 
+thread_local! {
+    /// Memory for what is written of a value that was read back.
+    static AGAIN: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
 /// Reads a value from the bytes that were written of it, and compares the bytes of what was read: once,
 /// or as often as it takes to be sure of containers that are not known to keep their order.
 fn prove<T: Serialize + DeserializeOwned>(out: &Writing, bytes: &[u8]) -> Result<T, Unproven> {
@@ -152,11 +160,11 @@ fn prove<T: Serialize + DeserializeOwned>(out: &Writing, bytes: &[u8]) -> Result
         is_other,
     };
     let rounds = out.rounds(rounds_max(bytes.len()));
-    let mut again = Writing::about(bytes.len());
     let mut round = 1;
     loop {
         let back = read_back::<T>(bytes).map_err(|why| refused(why, false))?;
-        again = again.cleared().keeping_as(out);
+        let mut again = Writing::into(AGAIN.take());
+        again.keep_as(out);
         let rewritten = caught(|| canonical::write(&back, &mut again));
         rewritten
             .map_err(|said| refused(format!("its `Serialize` panics over it: {said}"), false))?
@@ -164,6 +172,10 @@ fn prove<T: Serialize + DeserializeOwned>(out: &Writing, bytes: &[u8]) -> Result
         if again.bytes != bytes {
             let (len, other) = (bytes.len(), again.bytes.len());
             return Err(refused(format!("its {len} bytes became {other} other ones"), true));
+        }
+        if again.bytes.capacity() <= SMALL_BYTES_MAX {
+            again.bytes.clear();
+            AGAIN.set(again.bytes);
         }
         if round == rounds {
             if !out.unsure.is_empty() {
@@ -209,7 +221,8 @@ pub(crate) fn decode_same<T: Serialize + DeserializeOwned>(bytes: &[u8]) -> Resu
     let of = type_name::<T>();
     let value = decode(bytes)?;
     loop {
-        let mut again = Writing::about(bytes.len()).keeping(of);
+        let mut again = Writing::about(bytes.len());
+        again.keep(of);
         match canonical::write(&value, &mut again) {
             Ok(()) if again.bytes == bytes => return Ok(value),
             // It was sorted by a process that knew what this one does not know yet.

@@ -43,8 +43,13 @@ const FULL_BYTES: usize = 8 * CHUNK_BYTES_MAX;
 impl Writing {
     /// What will have about so many bytes.
     pub(super) fn about(bytes: usize) -> Self {
+        Self::into(Vec::with_capacity(bytes))
+    }
+
+    /// What is written behind what is there.
+    pub(super) fn into(bytes: Vec<u8>) -> Self {
         Self {
-            bytes: Vec::with_capacity(bytes),
+            bytes,
             shapes: None,
             elements: 0,
             unsure: Vec::new(),
@@ -57,20 +62,15 @@ impl Writing {
         }
     }
 
-    /// The same piece of memory, for another value.
-    pub(super) fn cleared(mut self) -> Self {
-        self.bytes.clear();
-        Self { bytes: self.bytes, ..Self::about(0) }
-    }
-
     /// What is to be read back as a type of this name, and keeps the order of what has one.
-    pub(super) fn keeping(self, of: &'static str) -> Self {
-        Self { maps: Maps::Kept, known: order::known(of), ..self }
+    pub(super) fn keep(&mut self, of: &'static str) {
+        (self.maps, self.known) = (Maps::Kept, order::known(of));
     }
 
     /// What is to be compared with what was written so.
-    pub(super) fn keeping_as(self, other: &Self) -> Self {
-        Self { maps: other.maps, known: other.known.clone(), ..self }
+    pub(super) fn keep_as(&mut self, other: &Self) {
+        self.maps = other.maps;
+        self.known.clone_from(&other.known);
     }
 
     /// Whether a list of so many elements has to be sorted.
@@ -124,6 +124,9 @@ impl Writing {
 
     /// How often what was written has to be read to prove that it comes back.
     pub(super) fn rounds(&self, rounds_max: u32) -> u32 {
+        if self.unsure.is_empty() {
+            return 1;
+        }
         self.known().unwrap_or(&Known::default()).rounds(&self.unsure, rounds_max)
     }
 

@@ -30,13 +30,20 @@ use crate::error::{Error, Result};
 use crate::id::StoreId;
 use crate::seq::{CommitSeq, Epoch, Incarnation};
 
+/// Memory that one plan leaves to the next.
+#[derive(Default)]
+struct Scratch {
+    writes: Option<Box<Overlay>>,
+    row: Vec<u8>,
+}
+
 /// The commit path of one open store.
 pub(super) struct Committer {
     pub(super) line: Line<Group, Fate>,
     marks: Mutex<Marks>,
     reserved: Mutex<Reserved>,
     /// Memory for the rows of the next plan.
-    scratch: Mutex<Overlay>,
+    scratch: Mutex<Scratch>,
     engine: Mutex<Option<Engine>>,
     /// What reads outside steps see; replaced when a group has become durable.
     pub(super) durable: RwLock<Arc<Snapshot>>,
@@ -122,7 +129,7 @@ impl Committer {
         let mut reserved = self.reserved();
         let mut plan = self.plan(Layers::of(&state, &durable), &reserved, frame, &marks);
         let value = work(&mut plan)?;
-        let Plan { mut writes, next_id, incarnation, horizon, due, newest_read, .. } = plan;
+        let Plan { mut writes, row, next_id, incarnation, horizon, due, newest_read, .. } = plan;
         let awaited = if writes.is_empty() {
             if due != marks.due {
                 self.lock_marks().due = due;
@@ -146,7 +153,7 @@ impl Committer {
             }
             Some(Awaited { seq: state.open.seq, ticket })
         };
-        *self.scratch() = writes;
+        *self.scratch() = Scratch { writes: Some(writes), row };
         Ok((value, awaited))
     }
 
@@ -157,11 +164,13 @@ impl Committer {
         frame: Frame,
         marks: &Marks,
     ) -> Plan<'p> {
+        let Scratch { writes, row } = std::mem::take(&mut *self.scratch());
         Plan {
             under,
             held: &self.held,
             frame,
-            writes: std::mem::take(&mut self.scratch()),
+            writes: writes.unwrap_or_default(),
+            row,
             next_id: marks.next_id,
             reserved,
             incarnation: marks.incarnation,
@@ -318,7 +327,7 @@ impl Committer {
         Ok(())
     }
 
-    fn scratch(&self) -> MutexGuard<'_, Overlay> {
+    fn scratch(&self) -> MutexGuard<'_, Scratch> {
         self.scratch.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

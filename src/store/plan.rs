@@ -17,7 +17,9 @@ use super::tables::{Record, Table};
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::StoreId;
-use crate::record::{EncodeError, Header, KeyList, encode, seal};
+use crate::record::{
+    EncodeError, FRAME_BYTES, Header, KeyList, encode_behind, seal, seal_in_place,
+};
 use crate::seq::{CommitSeq, Epoch, Incarnation};
 
 /// What is the same for every plan of a group.
@@ -44,7 +46,9 @@ pub(crate) struct Plan<'a> {
     pub(super) under: Layers<'a>,
     pub(super) held: &'a Held,
     pub(super) frame: Frame,
-    pub(super) writes: Overlay,
+    pub(super) writes: Box<Overlay>,
+    /// Memory for the row that is written.
+    pub(super) row: Vec<u8>,
     pub(super) next_id: u64,
     pub(super) reserved: &'a Reserved,
     pub(super) incarnation: Incarnation,
@@ -194,10 +198,16 @@ impl Plan<'_> {
     /// # Errors
     /// `LimitExceeded` when the key, the record or the number of rows is over its limit.
     pub(crate) fn put<T: Record>(&mut self, key: &[u8], record: &T) -> Result<()> {
-        let payload = encode(record).map_err(|error| refused(&error))?;
-        check_len(payload.len(), own_record_limit(self.frame.limits.value_bytes))?;
-        let row = seal(T::TABLE.id(), key, Header::own(T::VERSION), &payload);
-        self.write(T::TABLE, key, Some(&row))
+        let mut row = std::mem::take(&mut self.row);
+        row.clear();
+        row.resize(FRAME_BYTES, 0);
+        let mut row = encode_behind(row, record).map_err(|error| refused(&error))?;
+        let limit = own_record_limit(self.frame.limits.value_bytes);
+        check_len(row.len().saturating_sub(FRAME_BYTES), limit)?;
+        seal_in_place(T::TABLE.id(), key, Header::own(T::VERSION), &mut row);
+        self.write(T::TABLE, key, Some(&row))?;
+        self.row = row;
+        Ok(())
     }
 
     /// Removes a row, if it is there.
