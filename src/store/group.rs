@@ -19,7 +19,7 @@ use super::lock::LockFile;
 use super::marks::{Marks, forget_max};
 use super::numbers::{Numbers, Reserved};
 use super::options::{Limits, Options};
-use super::overlay::{Group, Overlay};
+use super::overlay::{Group, Overlay, Scratch};
 use super::owner::Home;
 use super::plan::{Frame, Plan};
 use super::retention::{Retention, SettledRetention};
@@ -29,13 +29,6 @@ use crate::clock::{Clock, Timestamp};
 use crate::error::{Error, Result};
 use crate::id::StoreId;
 use crate::seq::{CommitSeq, Epoch, Incarnation};
-
-/// Memory that one plan leaves to the next.
-#[derive(Default)]
-struct Scratch {
-    writes: Option<Box<Overlay>>,
-    row: Vec<u8>,
-}
 
 /// The commit path of one open store.
 pub(super) struct Committer {

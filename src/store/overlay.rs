@@ -106,6 +106,13 @@ impl Overlay {
     }
 }
 
+/// Memory that one plan leaves to the next.
+#[derive(Default)]
+pub(super) struct Scratch {
+    pub(super) writes: Option<Box<Overlay>>,
+    pub(super) row: Vec<u8>,
+}
+
 /// Plans that become one transaction.
 pub(super) struct Group {
     pub(super) seq: CommitSeq,
