@@ -45,6 +45,11 @@ fn check(store: &Store, made: u64, what: &str) {
 /// Against: an acknowledged step that is missing after the file system went away under the store, and a
 /// store that is called damaged, and would be repaired, after nothing but a crash. On xfs the data of a
 /// file that was not flushed is lost with the log, and its length may not be.
+///
+/// A step too many that was acknowledged here is the kernel's doing, on ext4 and on xfs (Linux 6.18): an
+/// fdatasync during which the file system is shut down may return 0 without its first writes to blocks,
+/// and a program of its own without this store lost the last write so acknowledged in 9 of 640 lives on
+/// ext4 and in 9 of 500 on xfs, but in none of 200 on blocks that had been written before.
 #[test]
 fn a_file_system_that_is_shut_down_takes_nothing_that_was_acknowledged() {
     let kinds: [(&[&str], u64); 2] =
