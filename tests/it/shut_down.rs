@@ -49,7 +49,7 @@ fn check(store: &Store, made: u64, what: &str) {
 /// Nor may the store believe a flush that the shut-down overtakes: in Linux 6.18, on ext4 and on xfs, it
 /// may return 0 without its first writes to blocks. A program of its own without this store lost the last
 /// write so acknowledged in 9 of 640 lives on ext4 and in 9 of 500 on xfs, in none of 200 on blocks that
-/// had been written before, and in none of 1300 when it read one byte after each flush, as the store does.
+/// had been written before, and in none of 900 when it read one byte after each flush, as the store does.
 #[test]
 fn a_file_system_that_is_shut_down_takes_nothing_that_was_acknowledged() {
     let kinds: [(&[&str], u64); 3] = [
