@@ -197,8 +197,9 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         bug: "a real file is never flushed",
         patches: &[Patch {
             file: "src/store/disk.rs",
-            is: "ask(Asked::Flush(&self.file), || self.backend.sync_data())",
-            becomes: "Ok(())",
+            is: "ask(Asked::Flush(&self.file), || {\n            self.backend.sync_data()?;\n            \
+                 self.is_served()\n        })",
+            becomes: "self.is_served()",
         }],
         fate: FoundBy(&[T20]),
     },
