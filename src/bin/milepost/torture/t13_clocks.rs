@@ -131,7 +131,7 @@ impl Life {
             belief: Belief {
                 high_ms: T0_MS,
                 low_ms: T0_MS,
-                trusted_ms: None,
+                trusted: None,
                 suspects: Vec::new(),
                 boots: 0,
                 boot: 0,
