@@ -163,7 +163,9 @@ fn prove<T: Serialize + DeserializeOwned>(out: &Writing, bytes: &[u8]) -> Result
     let mut round = 1;
     loop {
         let back = read_back::<T>(bytes).map_err(|why| refused(why, false))?;
-        let mut again = Writing::into(AGAIN.take());
+        let mut memory = AGAIN.take();
+        memory.reserve(bytes.len());
+        let mut again = Writing::into(memory);
         again.keep_as(out);
         let rewritten = caught(|| canonical::write(&back, &mut again));
         rewritten

@@ -146,7 +146,7 @@ impl Committer {
             }
             Some(Awaited { seq: state.open.seq, ticket })
         };
-        *self.scratch() = Scratch { writes: Some(writes), row };
+        *self.scratch() = Scratch::of(writes, row);
         Ok((value, awaited))
     }
 

@@ -113,6 +113,16 @@ pub(super) struct Scratch {
     pub(super) row: Vec<u8>,
 }
 
+impl Scratch {
+    /// What the next plan gets: no more than is kept of the rows.
+    pub(super) fn of(writes: Box<Overlay>, mut row: Vec<u8>) -> Self {
+        if row.capacity() > KEEP_BYTES_MAX {
+            row = Vec::new();
+        }
+        Self { writes: Some(writes), row }
+    }
+}
+
 /// Plans that become one transaction.
 pub(super) struct Group {
     pub(super) seq: CommitSeq,
