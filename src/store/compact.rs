@@ -208,6 +208,8 @@ fn not_compacted(error: CompactionError) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use super::super::snapshot::Read as _;
+    use super::super::tables::{META_HEAD, Table};
     use super::*;
 
     /// Against: a compaction that waits for ever for a reader, takes the rows away from under it, or
@@ -223,5 +225,25 @@ mod tests {
         drop(reader);
         store.compact().unwrap();
         store.close().unwrap();
+    }
+
+    /// Against: a step that makes a new schema, asks whether that is durable while the file is made
+    /// shorter, and is told that the store is damaged.
+    #[test]
+    fn a_call_that_asks_what_is_durable_waits_until_the_file_is_shorter() {
+        let store = Store::in_memory().unwrap();
+        let committer = store.committer();
+        let view = store.view().unwrap();
+        thread::scope(|scope| {
+            let line = committer.line.look();
+            let asks = committer.alone(|_| {
+                let asks = scope.spawn(|| view.is_durable(Table::Meta, META_HEAD));
+                thread::sleep(Duration::from_millis(50));
+                assert!(!asks.is_finished(), "it did not wait");
+                Ok(asks)
+            });
+            drop(line);
+            assert!(asks.unwrap().join().unwrap().unwrap());
+        });
     }
 }

@@ -16,7 +16,7 @@ use super::held::{Held, HoldKind};
 use super::layers::{Depth, Layers};
 use super::line::{Line, Room};
 use super::lock::LockFile;
-use super::marks::{Marks, forget_max};
+use super::marks::{Clocks, Marks, forget_max};
 use super::numbers::{Numbers, Reserved};
 use super::options::{Limits, Options};
 use super::overlay::{Group, Overlay, Scratch};
@@ -37,12 +37,12 @@ pub(super) struct Committer {
     reserved: Mutex<Reserved>,
     /// Memory for the rows of the next plan.
     scratch: Mutex<Scratch>,
-    engine: Mutex<Option<Engine>>,
+    pub(super) engine: Mutex<Option<Engine>>,
     /// What reads outside steps see; replaced when a group has become durable.
     pub(super) durable: RwLock<Arc<Snapshot>>,
     /// Started with the first step that nobody waits for.
     helper: Mutex<bool>,
-    closing: Closing,
+    pub(super) closing: Closing,
     clock: Arc<dyn Clock>,
     pub(super) held: Held,
     /// Asked by every call before it takes any lock.
@@ -96,24 +96,26 @@ impl Committer {
     /// Plans, joins the open group, and returns when that group is durable. `work` runs under the
     /// line's lock: no code of the user's may be called in it.
     pub(super) fn commit<T>(&self, work: impl FnOnce(&mut Plan<'_>) -> Result<T>) -> Result<T> {
-        let (value, awaited) = self.join(Joins::AndWaits, &mut None, work)?;
+        let (value, awaited) = self.join(Joins::AndWaits, None, &mut None, work)?;
         awaited.map_or(Ok(()), |awaited| self.wait(&awaited.ticket))?;
         Ok(value)
     }
 
     /// Plans and joins the open group. What is awaited says when what was planned, or what was read
-    /// and is about to be answered, is durable. `numbers` are those that were taken for this plan; if
-    /// it joins, they are used. `work` runs under the line's lock, as in [`commit`](Self::commit).
+    /// and is about to be answered, is durable. `looked` is what the clocks said when the call looked
+    /// at the store; `numbers` are those that were taken for this plan: if it joins, they are used.
+    /// `work` runs under the line's lock, as in [`commit`](Self::commit).
     pub(super) fn join<T>(
         &self,
         joins: Joins,
+        looked: Option<Clocks>,
         numbers: &mut Option<Numbers>,
         work: impl FnOnce(&mut Plan<'_>) -> Result<T>,
     ) -> Result<(T, Option<Awaited>)> {
         self.home.check()?;
         let (mut state, clocks) = self
             .line
-            .enter(&|group| self.commit_group(group), || self.clocks())
+            .enter(&|group| self.commit_group(group), || self.clocks_after(looked))
             .map_err(|fate| fate.error())?;
         // A copy: a leader reads the marks meanwhile. Only plans change them, under the line's lock.
         let mut marks = self.marks();
@@ -187,7 +189,7 @@ impl Committer {
     }
 
     /// What a call sees of the store before it joins. No lock is held when it returns.
-    pub(super) fn look(&self) -> Result<(Frame, Incarnation)> {
+    pub(super) fn look(&self) -> Result<(Frame, Incarnation, Clocks)> {
         let clocks = self.clocks();
         let state = self.look_open()?;
         let mut marks = self.marks();
@@ -195,7 +197,7 @@ impl Committer {
         if marks.due.first > frame.believed {
             frame.forget_max = 0;
         }
-        Ok((frame, marks.incarnation))
+        Ok((frame, marks.incarnation, clocks))
     }
 
     /// A row as it is now, also if it is not durable yet, and what has to be awaited then.
@@ -212,6 +214,15 @@ impl Committer {
         drop(state);
         // The groups above had nothing of it, and were looked at before this snapshot could go.
         Ok((durable.get(table, key)?, None))
+    }
+
+    /// Whether a row is there that is durable.
+    pub(super) fn is_durable(&self, table: Table, key: &[u8]) -> Result<bool> {
+        // Under the line's lock: while the file is made shorter, nothing is shown to readers.
+        let state = self.look_open()?;
+        let durable = self.durable();
+        drop(state);
+        Ok(durable.get(table, key)?.is_some())
     }
 
     /// Rows as they are now; see [`row`](Self::row).
@@ -255,17 +266,22 @@ impl Committer {
         self.reserved.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Both clocks. They may be the user's, so no lock is held.
-    fn clocks(&self) -> (Reading, Duration) {
-        (Reading::of(&*self.clock, None), self.clock.elapsed())
+    /// The clocks. They may be the user's, so no lock is held.
+    fn clocks(&self) -> Clocks {
+        Clocks { reading: Reading::of(&*self.clock, None), elapsed: self.clock.elapsed() }
     }
 
-    fn frame(
-        &self,
-        state: &State,
-        marks: &mut Marks,
-        (reading, elapsed): (Reading, Duration),
-    ) -> Frame {
+    /// The clocks once more, in the same call: they cost it as much as its rows, so within a
+    /// millisecond, in which no time that is stored changes, what they said stands.
+    fn clocks_after(&self, looked: Option<Clocks>) -> Clocks {
+        let is_fresh = |looked: &Clocks| {
+            self.clock.elapsed().saturating_sub(looked.elapsed) < Duration::from_millis(1)
+        };
+        looked.filter(is_fresh).unwrap_or_else(|| self.clocks())
+    }
+
+    fn frame(&self, state: &State, marks: &mut Marks, clocks: Clocks) -> Frame {
+        let Clocks { reading, elapsed } = clocks;
         marks.read_clock(&reading, elapsed);
         Frame {
             store: self.store,
@@ -300,12 +316,19 @@ impl Committer {
         ticket.map_or(Ok(()), |ticket| self.wait(&ticket))
     }
 
-    fn commit_group(&self, group: &Group) -> Result<(), Fate> {
+    pub(super) fn commit_group(&self, group: &Group) -> Result<(), Fate> {
         self.write(&group.rows, group.seq, self.marks(), false).map_err(|error| Fate::of(&error))
     }
 
     /// One transaction; then what is durable is shown to readers.
-    fn write(&self, rows: &Overlay, seq: CommitSeq, marks: Marks, clean: bool) -> Result<()> {
+    pub(super) fn write(
+        &self,
+        rows: &Overlay,
+        seq: CommitSeq,
+        marks: Marks,
+        clean: bool,
+    ) -> Result<()> {
+        self.home.check_number()?;
         let mut engine = self.engine.lock().unwrap_or_else(PoisonError::into_inner);
         let engine = engine.as_mut().ok_or_else(closed)?;
         let mut head = engine.head.clone();
@@ -324,7 +347,7 @@ impl Committer {
         self.scratch.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn marks(&self) -> Marks {
+    pub(super) fn marks(&self) -> Marks {
         *self.lock_marks()
     }
 
@@ -367,7 +390,7 @@ impl Committer {
     /// Confirms the wall clock: what it says now is believed.
     pub(super) fn trust_clock(&self) -> Result<()> {
         self.home.check()?;
-        let (reading, elapsed) = self.clocks();
+        let Clocks { reading, elapsed } = self.clocks();
         let _no_plan = self.line.look();
         let mut marks = self.lock_marks();
         marks.clock = ClockMark::believed(&reading);
@@ -394,41 +417,6 @@ impl Committer {
     /// Why there is no engine any more: a failure, if there was one, or that the store was closed.
     fn ended(&self) -> Error {
         self.line.look().fate().map_or_else(closed, Fate::error)
-    }
-
-    /// Waits for what is under way, marks the store as closed in order, and lets go of the file.
-    /// A second call does nothing, and repeats what the first one failed with. Calls that have not
-    /// joined yet are refused when they would.
-    pub(super) fn close(&self) -> Result<()> {
-        self.home.check()?;
-        self.finish()
-    }
-
-    /// [`close`](Committer::close) by the last handle.
-    pub(super) fn finish(&self) -> Result<()> {
-        self.home.disown();
-        // Two that close at once: the second waits for the first.
-        let _turn = self.closing.turn()?;
-        let ended = self.line.end(&|group| self.commit_group(group), Fate::closed());
-        let result = match ended {
-            Ok(()) => self
-                .with_engine(|engine| Ok(engine.head.seq.next()))
-                .and_then(|seq| self.write(&Overlay::default(), seq, self.marks(), true))
-                // The handles that are left get the failure, not that all was closed cleanly.
-                .inspect_err(|error| self.line.fail(&Fate::of(error)))
-                .inspect(|()| self.compact_if_free()),
-            Err(fate) if fate.is_close() => Ok(()),
-            Err(fate) => Err(fate.error()),
-        };
-        drop(self.engine.lock().unwrap_or_else(PoisonError::into_inner).take());
-        result
-    }
-
-    /// Lets go of the file at once, as a crash would.
-    pub(super) fn abandon(&self) {
-        self.home.disown();
-        self.line.abandon(&Fate::closed());
-        drop(self.engine.lock().unwrap_or_else(PoisonError::into_inner).take());
     }
 
     /// Starts the thread that commits what nobody waits for, once.

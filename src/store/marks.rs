@@ -20,6 +20,14 @@ pub(super) struct Marks {
     pub(super) witness: Duration,
 }
 
+/// What the clocks said at one moment.
+#[derive(Clone, Copy)]
+pub(super) struct Clocks {
+    pub(super) reading: Reading,
+    /// By the process's own clock.
+    pub(super) elapsed: Duration,
+}
+
 /// What is known of what may go, so that not every plan looks for it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct Due {

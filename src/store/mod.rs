@@ -9,6 +9,7 @@ mod careful;
 mod closing;
 mod compact;
 mod disk;
+mod ending;
 mod engine;
 mod fate;
 mod fault;

@@ -13,7 +13,8 @@
 //!
 //! A child learns that it was forked from the handler that the C library runs in it, which costs a call
 //! one load from memory; asking the system for the process's number would cost a step a tenth. A child
-//! made around the C library (a bare `clone`) is known by its number, before it reads or writes the file.
+//! made around the C library (a bare `clone`) is known by its number, which is asked for before a commit,
+//! and before the file is read.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -81,16 +82,23 @@ impl Owner {
         if self.is_here() { Ok(()) } else { Err(self.forked()) }
     }
 
-    /// [`check`](Owner::check) for what redb calls, by the number too: what follows is a system call
-    /// anyway.
+    /// [`check`](Owner::check) by the number too, for what takes system calls anyway.
+    ///
+    /// # Errors
+    /// `Forked`.
+    fn check_number(&self) -> Result<()> {
+        if self.has_another_number() {
+            self.left.store(true, Ordering::Relaxed);
+        }
+        self.check()
+    }
+
+    /// [`check_number`](Owner::check_number) for what redb calls.
     ///
     /// # Errors
     /// The same as an I/O error.
     pub(super) fn check_io(&self) -> io::Result<()> {
-        if self.has_another_number() {
-            self.left.store(true, Ordering::Relaxed);
-        }
-        self.check().map_err(io::Error::other)
+        self.check_number().map_err(io::Error::other)
     }
 
     fn forked(&self) -> Error {
@@ -131,6 +139,14 @@ impl Home {
     /// `Forked`.
     pub(super) fn check(&self) -> Result<()> {
         self.owner.check().inspect_err(|_| self.close_inherited())
+    }
+
+    /// [`check`](Home::check) before a commit, by the process's number too.
+    ///
+    /// # Errors
+    /// `Forked`.
+    pub(super) fn check_number(&self) -> Result<()> {
+        self.owner.check_number().inspect_err(|_| self.close_inherited())
     }
 
     /// From now on the files may be closed by those who own them.

@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::awaited::{Awaited, GroupTicket, Joins};
 use super::group::Committer;
 use super::held::{Hold, HoldKind};
+use super::marks::Clocks;
 use super::numbers::Numbers;
 use super::options::Limits;
 use super::plan::{Frame, Plan};
@@ -30,6 +31,7 @@ pub(crate) struct View<'c> {
     joins: Joins,
     frame: Frame,
     incarnation: Incarnation,
+    clocks: Clocks,
     /// What has to be durable before what was read may be answered with.
     seen: Mutex<Option<Awaited>>,
     numbers: Mutex<Option<Numbers>>,
@@ -52,9 +54,9 @@ impl<'c> View<'c> {
     }
 
     fn of(committer: &'c Committer, joins: Joins) -> Result<Self> {
-        let (frame, incarnation) = committer.look()?;
+        let (frame, incarnation, clocks) = committer.look()?;
         let (seen, numbers) = (Mutex::default(), Mutex::default());
-        Ok(Self { committer, joins, frame, incarnation, seen, numbers })
+        Ok(Self { committer, joins, frame, incarnation, clocks, seen, numbers })
     }
 
     /// Joins the open group. `work` runs under the line's lock: no code of the user's may be called in
@@ -66,7 +68,8 @@ impl<'c> View<'c> {
         self,
         work: impl FnOnce(&mut Plan<'_>) -> Result<T>,
     ) -> Result<(T, Joined)> {
-        let (value, awaited) = self.committer.join(self.joins, &mut self.numbers(), work)?;
+        let (value, awaited) =
+            self.committer.join(self.joins, Some(self.clocks), &mut self.numbers(), work)?;
         let awaited = Awaited::later(awaited, self.seen().take());
         Ok((value, Joined(awaited.map(|awaited| awaited.ticket))))
     }
@@ -184,7 +187,7 @@ impl Read for View<'_> {
     }
 
     fn is_durable(&self, table: Table, key: &[u8]) -> Result<bool> {
-        Ok(self.committer.durable().get(table, key)?.is_some())
+        self.committer.is_durable(table, key)
     }
 
     fn value_limit(&self) -> usize {
