@@ -21,7 +21,7 @@ use super::seen::{Settled, check_life, refuse_beyond_horizon, repeated};
 use super::state::{self, Stored};
 use super::tx::{Tx, Wants, check_key};
 use super::valid::{cut_valid, write_valid};
-use super::values::{Place, encode_under};
+use super::values::{Lasting, Place, Schema, encode_under};
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::RunName;
@@ -44,6 +44,9 @@ pub(super) struct Draft<S> {
     /// What was read from the state as it was written last, if that was small.
     another: Option<S>,
     wants: Wants,
+    /// The type of the outcome of the last step, if its schema is durable: mostly the next one has it
+    /// too.
+    pub(super) outcomes: Option<Lasting>,
     settled: Vec<Settled>,
     /// Where among the settled keys a row is, from the second step on.
     places: HashMap<Vec<u8>, usize>,
@@ -75,6 +78,7 @@ impl<S> Draft<S>
 where
     S: Versioned + Serialize + DeserializeOwned + 'static,
 {
+    #[inline]
     pub(super) fn of(
         name: &RunName,
         record: &RunRecord,
@@ -93,6 +97,7 @@ where
             large,
             another: None,
             wants: Wants::default(),
+            outcomes: None,
             settled: Vec::new(),
             places: HashMap::new(),
             earlier: Vec::new(),
@@ -125,7 +130,7 @@ where
         refuse_beyond_horizon(horizon, key, &row)?;
         let position = self.position.advance(position)?;
         // An outcome that cannot be stored is found out before the closure is called.
-        let schema = self.wants.schemas.schema_of::<R>(view, view.schemas(), Place::Step)?;
+        let schema = self.schema_of_outcome::<R>(view)?;
         let state = self.state.take().ok_or_else(without_state)?;
         let mut tx = Tx::new(view, &self.name, state, std::mem::take(&mut self.wants));
         // The state comes back from a closure that panics too: the run is never without one.
@@ -146,6 +151,18 @@ where
         })?;
         self.checkpoint(view, labels)?;
         Ok(Done::Fresh(outcome))
+    }
+
+    fn schema_of_outcome<R: Serialize + DeserializeOwned + 'static>(
+        &mut self,
+        view: &View<'_>,
+    ) -> Result<Schema> {
+        if let Some(schema) = self.outcomes.as_ref().and_then(Lasting::of_type::<R>) {
+            return Ok(schema);
+        }
+        let schema = self.wants.schemas.schema_of::<R>(view, view.schemas(), Place::Step)?;
+        self.outcomes = Lasting::of::<R>(&schema, view.schemas(), Place::Step);
+        Ok(schema)
     }
 
     /// The key among those that earlier steps of this call have settled.

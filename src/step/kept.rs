@@ -125,12 +125,14 @@ pub(super) struct Undo<'r, S: DeserializeOwned> {
 }
 
 impl<'r, S: DeserializeOwned> Undo<'r, S> {
+    // A draft takes a kilobyte, which is copied if this is called.
+    #[inline]
     pub(super) fn of(kept: &'r mut Kept<S>, before: Before<'r>, draft: Draft<S>) -> Self {
         Self { kept, before, draft, is_done: false }
     }
 
     /// The step's plan is complete: the state is what the draft says.
-    pub(super) fn done(mut self) {
+    pub(super) fn done(&mut self) {
         self.is_done = true;
     }
 }

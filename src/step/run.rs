@@ -25,6 +25,7 @@ use super::saves::{Autosave, Saves};
 use super::schema::Renewed;
 use super::state;
 use super::tx::{Tx, row_value};
+use super::values::Lasting;
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::RunName;
@@ -46,6 +47,7 @@ pub struct Run<S> {
     renewed: Option<Renewed>,
     fell_back: Option<FellBack>,
     saves: Saves,
+    outcomes: Option<Lasting>,
     _hold: Hold,
 }
 
@@ -120,6 +122,7 @@ impl Store {
             renewed,
             fell_back,
             saves,
+            outcomes: None,
             _hold: hold,
         })
     }
@@ -216,21 +219,26 @@ where
         let retention = self.store.retention();
         let schema = self.renewed.as_ref().map_or(self.record.schema, |renewed| renewed.schema);
         let (state, large) = (self.state.lend(&self.name, before)?, self.large.clone());
-        let draft =
+        let mut draft =
             Draft::of(&self.name, &self.record, schema, state, large, &self.saves, retention);
-        let mut undo = Undo::of(&mut self.state, before, draft);
-        let done = steps(&mut undo.draft, &view)?;
-        let ready = undo.draft.finish(&view, &self.record)?;
-        let (planned, joined) = match ready {
-            None if !view.may_forget() => (None, view.only_read()),
-            ready => view.join(|plan| {
-                forget_expired(plan)?;
-                forget_removed(plan)?;
-                ready.map(|ready| ready.write(plan)).transpose()
-            })?,
-        };
-        let (another, saves) = undo.draft.kept();
-        undo.done();
+        draft.outcomes = self.outcomes;
+        let (done, planned, joined, another, saves);
+        {
+            let mut undo = Undo::of(&mut self.state, before, draft);
+            done = steps(&mut undo.draft, &view)?;
+            let ready = undo.draft.finish(&view, &self.record)?;
+            (planned, joined) = match ready {
+                None if !view.may_forget() => (None, view.only_read()),
+                ready => view.join(|plan| {
+                    forget_expired(plan)?;
+                    forget_removed(plan)?;
+                    ready.map(|ready| ready.write(plan)).transpose()
+                })?,
+            };
+            (another, saves) = undo.draft.kept();
+            self.outcomes = undo.draft.outcomes;
+            undo.done();
+        }
         if let Some(Planned { record, large }) = planned {
             (self.record, self.large, self.saves) = (record, large, saves);
             self.renewed = None;

@@ -36,6 +36,31 @@ pub(crate) struct NewSchema {
     number: OnceLock<u32>,
 }
 
+/// The schema that values of a type are written under, which is durable.
+#[derive(Clone, Copy)]
+pub(super) struct Lasting {
+    of: TypeId,
+    number: u32,
+}
+
+impl Lasting {
+    /// What [`schema_of_type`] gave for this type, if it will give that from now on.
+    pub(super) fn of<T: 'static>(
+        schema: &Schema,
+        schemas: &Schemas,
+        place: Place<'_>,
+    ) -> Option<Self> {
+        let of = TypeId::of::<T>();
+        let Schema::Stored(number) = schema else { return None };
+        let lasts = schemas.written(place.kind() as u8, of, place.name()) == Some(*number);
+        lasts.then_some(Self { of, number: *number })
+    }
+
+    pub(super) fn of_type<T: 'static>(&self) -> Option<Schema> {
+        (self.of == TypeId::of::<T>()).then_some(Schema::Stored(self.number))
+    }
+}
+
 /// The new schemas of one call: each is looked up and written once.
 #[derive(Default)]
 pub(super) struct NewSchemas(Vec<(SchemaKind, String, TypeId, Schema)>);
