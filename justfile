@@ -42,7 +42,7 @@ micro *args:
 
 # all fault classes, for so many minutes and as often as their floors ask; the figures go into docs/RELIABILITY.md
 torture minutes="30" *args:
-    cargo run -q --release --features cli,testing --bin milepost -- torture --images 50000 --minutes {{ minutes }} --record docs/RELIABILITY.md {{ args }}
+    cargo run -q --release -p milepost-torture -- --images 50000 --minutes {{ minutes }} --record docs/RELIABILITY.md {{ args }}
 
 # every fuzz target for so long, in seconds, or those that are named: `just fuzz 600 file`
 fuzz seconds="60" *targets:
@@ -58,7 +58,7 @@ mutants-compile word="":
 
 # how much of the code the tests run through, file by file
 coverage:
-    cargo llvm-cov --all-features --lib --test it --summary-only
+    cargo llvm-cov -p milepost --all-features --lib --test it --summary-only
 
 # every change that a machine can think of in `ledger` and `step`, or a part of them: `just survivors 0/20`
 survivors shard="0/1":

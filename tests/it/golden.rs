@@ -1,5 +1,5 @@
 //! Whole stores as released programs wrote them. What they hold is checked by class T16 of
-//! `milepost torture`, which has the same files; here is what needs the storage engine itself.
+//! `crates/torture`, which has the same files; here is what needs the storage engine itself.
 
 use std::fs;
 use std::path::PathBuf;
@@ -16,7 +16,7 @@ fn path(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("tests/golden/stores/{name}.store"))
 }
 
-/// The bytes of a golden store; see `src/bin/milepost/torture/golden.rs`.
+/// The bytes of a golden store; see `crates/torture/src/golden.rs`.
 pub fn expand(packed: &[u8]) -> Vec<u8> {
     let number = |bytes: &[u8]| u32::from_le_bytes(bytes[..4].try_into().unwrap()) as usize;
     let mut bytes = vec![0; u64::from_le_bytes(packed[..8].try_into().unwrap()) as usize];

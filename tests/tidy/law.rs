@@ -3,7 +3,7 @@
 use What::{Code, Names, Written};
 
 /// The floors from the ground up. A file imports from its own floor or from those below it. The
-/// doors (`src/lib.rs`, `src/bin/`, `examples/`) stand above all of them.
+/// doors (`src/lib.rs`, `crates/`, `examples/`) stand above all of them.
 pub(crate) const FLOORS: &[&[&str]] = &[
     &["error", "id", "position", "seq", "clock"],
     &["record"],
@@ -26,7 +26,7 @@ pub(crate) const FROM_ROOT: &[(&str, &str)] = &[("exec", "Store")];
 /// Rooms whose files never import one another.
 pub(crate) const STRANGERS: &[&str] = &["ledger"];
 
-/// The most lines of a file in `src/`. Long unit tests go into the room's `tests.rs`.
+/// The most lines of a file in the `src/` of a package. Long unit tests go into the room's `tests.rs`.
 pub(crate) const FILE_LINES_MAX: usize = 450;
 
 /// The fewest words in the name of a test: it is a sentence.
@@ -54,20 +54,20 @@ pub(crate) enum What {
 pub(crate) const LINES: &[Line] = &[
     Line {
         what: &[Names(&["bincode"])],
-        within: &["src/", "examples/"],
+        within: &["src/", "crates/", "examples/"],
         except: &["src/record/codec.rs"],
         say: "only src/record/codec.rs names bincode: encode and decode through `record`",
     },
     Line {
         what: &[Names(&["redb"])],
-        within: &["src/", "examples/"],
+        within: &["src/", "crates/", "examples/"],
         except: &["src/store/"],
         say: "only src/store/ names redb: use what `store` offers, or let it offer more",
     },
     Line {
         what: &[Names(&["SystemTime", "now"]), Names(&["Instant", "now"])],
         within: &["src/"],
-        except: &["src/clock.rs", "src/bin/"],
+        except: &["src/clock.rs"],
         say: "only src/clock.rs reads the clock: take a `Timestamp`, or ask the `Clock`",
     },
     Line {
@@ -77,7 +77,7 @@ pub(crate) const LINES: &[Line] = &[
             Names(&["thread", "Builder"]),
         ],
         within: &["src/"],
-        except: &["src/store/group.rs", "src/exec/", "src/bin/"],
+        except: &["src/store/group.rs", "src/exec/"],
         say: "in the library, threads start only in src/store/group.rs and src/exec/",
     },
     Line {
@@ -106,31 +106,31 @@ pub(crate) const LINES: &[Line] = &[
     },
     Line {
         what: &[Code(".unwrap()"), Code(".unwrap_err()"), Code(".expect("), Code(".expect_err(")],
-        within: &["src/"],
+        within: &["src/", "crates/torture/src/"],
         except: &[],
         say: "nothing panics on purpose outside tests: return an `Error` that says what to do",
     },
     Line {
         what: &[Code("todo!"), Code("unimplemented!")],
-        within: &["src/"],
+        within: &["src/", "crates/"],
         except: &[],
         say: "finish it, or leave the call out until it can be finished",
     },
     Line {
         what: &[Code("dbg!")],
-        within: &["src/", "examples/", "tests/", "benches/"],
+        within: &["src/", "crates/", "examples/", "tests/", "benches/"],
         except: &[],
         say: "take it out: it was for one evening",
     },
     Line {
         what: &[Code("#[path")],
-        within: &["src/", "examples/"],
+        within: &["src/", "crates/torture/src/", "examples/"],
         except: &[],
         say: "put the file where its module is: nobody reaches around a wall",
     },
     Line {
         what: &[Written("FIXME")],
-        within: &["src/", "examples/", "benches/"],
+        within: &["src/", "crates/", "examples/", "benches/"],
         except: &[],
         say: "fix it, or open an issue and say in the comment what holds today",
     },

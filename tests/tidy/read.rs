@@ -30,6 +30,12 @@ impl Source {
         Self { path, text, plain, code }
     }
 
+    /// Whether it is a source of one of the packages, and neither a test nor a page.
+    pub(crate) fn is_source(&self) -> bool {
+        let in_crate = self.path.strip_prefix("crates/").and_then(|path| path.split_once('/'));
+        in_crate.map_or(self.path.as_str(), |(_, path)| path).starts_with("src/")
+    }
+
     pub(crate) fn is_rust(&self) -> bool {
         !self.plain.is_empty()
     }
@@ -38,8 +44,7 @@ impl Source {
     pub(crate) fn module(&self) -> Option<Vec<&str>> {
         let path = self.path.strip_prefix("src/")?.strip_suffix(".rs")?;
         let path = path.strip_suffix("/mod").unwrap_or(path);
-        let is_door = matches!(path, "lib" | "main") || path.starts_with("bin/");
-        (!is_door).then(|| path.split('/').collect())
+        (path != "lib").then(|| path.split('/').collect())
     }
 
     /// The modules that it compiles for tests only, as paths without an ending.

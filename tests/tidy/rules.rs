@@ -170,7 +170,7 @@ pub(crate) fn excuses_have_a_reason(files: &[Source]) -> Vec<String> {
 
 pub(crate) fn files_are_short(files: &[Source]) -> Vec<String> {
     let mut said = Vec::new();
-    for file in files.iter().filter(|file| file.path.starts_with("src/")) {
+    for file in files.iter().filter(|file| file.is_source()) {
         let lines = file.text.lines().count();
         if lines > FILE_LINES_MAX {
             said.push(file.say(

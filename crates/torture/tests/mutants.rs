@@ -17,11 +17,10 @@ mod workshop;
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
 use std::time::Instant;
 
 use table::{Fate, MUTANTS, Mutant};
-use workshop::{Found, Workshop, classes};
+use workshop::{Found, Workshop, classes, root};
 
 /// Against: a torture that passes because it looks at nothing.
 #[test]
@@ -105,7 +104,7 @@ fn try_out(workshop: &Workshop, mutant: &Mutant) -> Vec<String> {
 /// Against: a mutant that is none any more, because the line that it changes has moved on.
 #[test]
 fn the_text_that_a_mutant_changes_stands_in_its_file_once() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let root = root();
     for patch in MUTANTS.iter().flat_map(|mutant| mutant.patches) {
         let source = fs::read_to_string(root.join(patch.file)).unwrap();
         let count = source.matches(patch.is).count();
@@ -127,7 +126,7 @@ fn every_class_of_the_torture_has_a_mutant_that_it_has_to_find() {
     for class in classes {
         assert!(found_by(&class), "no mutant is found by {class}");
     }
-    let tests = fs::read_to_string("tests/it/security.rs").unwrap();
+    let tests = fs::read_to_string(root().join("tests/it/security.rs")).unwrap();
     for test in tests.split("#[test]\n").skip(1) {
         let name = test.split("fn ").nth(1).and_then(|rest| rest.split('(').next()).unwrap();
         let is_child = name.ends_with("is_a_child");

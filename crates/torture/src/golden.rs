@@ -2,7 +2,7 @@
 //! length and, for each part of it that is something else, offset, length and bytes, all
 //! little-endian.
 //!
-//! `milepost torture-child golden <folder>` writes them, once per release, and they never change after
+//! `torture child golden <folder>` writes them, once per release, and they never change after
 //! it. Until the first release, delete the files of format 1 and write them again when a layout changes.
 
 use std::path::PathBuf;
@@ -26,8 +26,8 @@ macro_rules! golden {
     ($name:literal, $orders:literal) => {
         Golden {
             name: $name,
-            bytes: include_bytes!(concat!("../../../../tests/golden/stores/", $name, ".store")),
-            orders: include_str!(concat!("../../../../tests/golden/stores/", $orders, ".orders")),
+            bytes: include_bytes!(concat!("../../../tests/golden/stores/", $name, ".store")),
+            orders: include_str!(concat!("../../../tests/golden/stores/", $orders, ".orders")),
         }
     };
 }

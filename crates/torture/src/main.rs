@@ -1,4 +1,6 @@
-//! Runs the classes of the fault plan, for a count or for a time, and counts how their cases end.
+//! The torture chamber, in which the store has to prove its promises: runs the classes of the fault
+//! plan, for a count or for a time, and counts how their cases end.
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program says what it found")]
 
 mod allocator;
 mod child;
@@ -50,13 +52,13 @@ use std::sync::PoisonError;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
 use class::{Cases, Class, Outcome, Scene, Setting};
 use tally::Tally;
-
-pub(crate) use task::{Task, run as child};
+use task::Task;
 
 /// All classes, in the order in which they run.
 const CLASSES: &[&dyn Class] = &[
@@ -87,8 +89,12 @@ const CLASSES: &[&dyn Class] = &[
 /// How many images of T1 a scale of 1 stands for.
 const IMAGES_AT_FLOOR: u64 = 50_000;
 
-#[derive(Debug, clap::Args)]
-pub(crate) struct Args {
+/// Breaks stores in every way that is known, and says what came of it.
+#[derive(Debug, Parser)]
+#[command(version, args_conflicts_with_subcommands = true)]
+struct Args {
+    #[command(subcommand)]
+    other: Option<Other>,
     /// Decides every case; the same seed does the same
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -119,12 +125,26 @@ pub(crate) struct Args {
     json: bool,
 }
 
-pub(crate) fn run(args: &Args) -> ExitCode {
-    match torture(args) {
+#[derive(Debug, clap::Subcommand)]
+enum Other {
+    /// What the program starts itself again for.
+    #[command(hide = true)]
+    Child {
+        #[command(subcommand)]
+        task: Task,
+    },
+}
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    if let Some(Other::Child { task }) = &args.other {
+        return task::run(task);
+    }
+    match torture(&args) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
-            eprintln!("milepost torture: {error}");
+            eprintln!("torture: {error}");
             ExitCode::from(2)
         }
     }
@@ -166,7 +186,7 @@ fn torture(args: &Args) -> Result<bool, String> {
     report(args, &found);
     if let Some(file) = &args.record {
         let words: Vec<_> = std::env::args().skip(1).collect();
-        record::write_into(file, &format!("milepost {}", words.join(" ")), &found)?;
+        record::write_into(file, &format!("torture {}", words.join(" ")), &found)?;
     }
     Ok(found.iter().all(|(_, tally, _)| !tally.failed()))
 }
@@ -233,13 +253,8 @@ fn run_class(class: &dyn Class, cases: &dyn Cases, setting: &Setting, extent: Ex
             let mut scene = Scene::new(setting, class.id(), nth);
             let outcome = catch_unwind(AssertUnwindSafe(|| cases.run(nth, &mut scene)))
                 .unwrap_or_else(|panic| Outcome::Crash(words_of(&*panic)));
-            let repeat = || {
-                format!(
-                    "milepost torture --class {} --seed {} --case {nth}",
-                    class.id(),
-                    setting.seed
-                )
-            };
+            let repeat =
+                || format!("torture --class {} --seed {} --case {nth}", class.id(), setting.seed);
             tally.lock().unwrap_or_else(PoisonError::into_inner).add(outcome, repeat);
             bar.inc(1);
         }

@@ -19,6 +19,9 @@ use crate::table::{Finder, Mutant};
 /// Quickly built, and still in seconds what takes minutes without it.
 const QUICK: &str = "--config=profile.dev.package.\"*\".opt-level=3";
 
+/// The tests that look for bugs.
+const TESTS: [&str; 2] = ["--package=milepost", "--test=it"];
+
 /// Who finds a bug takes seconds.
 const PATIENCE: Duration = Duration::from_secs(300);
 
@@ -51,11 +54,11 @@ impl fmt::Display for Found {
 impl Workshop {
     pub(crate) fn open() -> Self {
         let folder = tempfile::Builder::new().prefix("milepost-mutants-").tempdir().unwrap();
-        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let root = root();
         for name in ["Cargo.toml", "Cargo.lock"] {
             fs::copy(root.join(name), folder.path().join(name)).unwrap();
         }
-        for name in ["src", "tests", "examples"] {
+        for name in ["src", "tests", "examples", "crates"] {
             copy_folder(&root.join(name), &folder.path().join(name));
         }
         // Cargo wants to see every target that is named, also those that nobody builds.
@@ -89,15 +92,15 @@ impl Workshop {
     /// Builds the sources as they stand, as far as it takes, and has somebody look for bugs.
     pub(crate) fn ask(&self, finder: Finder) -> Found {
         let build: &'static [_] = match finder {
-            Finder::Class(..) => &["build", "--release", "--bin=milepost"],
-            Finder::Test(_) => &["test", QUICK, "--test=it", "--no-run"],
+            Finder::Class(..) => &["build", "--release", "--package=milepost-torture"],
+            Finder::Test(_) => &["test", QUICK, TESTS[0], TESTS[1], "--no-run"],
         };
         if let Err(why) = self.build(build) {
             return Found::NoAnswer(why);
         }
         match finder {
             Finder::Class(class, images) => {
-                let program = self.target.join("release/milepost");
+                let program = self.target.join("release/torture");
                 torture(&program.with_extension(env::consts::EXE_EXTENSION), class, images)
             }
             Finder::Test(name) => self.test(name),
@@ -106,7 +109,7 @@ impl Workshop {
 
     /// Checks that the library compiles as it is now, with all that the finders use of it.
     pub(crate) fn check(&self) -> Result<(), String> {
-        self.build(&["check", "--lib", "--bin=milepost"])
+        self.build(&["check", "--package=milepost", "--package=milepost-torture"])
     }
 
     fn build(&self, what: &'static [&'static str]) -> Result<(), String> {
@@ -121,7 +124,7 @@ impl Workshop {
     }
 
     fn test(&self, name: &str) -> Found {
-        let mut cargo = self.cargo(&["test", QUICK, "--test=it"]);
+        let mut cargo = self.cargo(&["test", QUICK, TESTS[0], TESTS[1]]);
         let Some(said) = run(cargo.args(["--", "--exact", name])) else {
             return Found::NoAnswer(format!("no end within {PATIENCE:?}"));
         };
@@ -138,7 +141,7 @@ impl Workshop {
         let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
         cargo
             .args(args)
-            .args(["--quiet", "--offline", "--locked", "--features", "cli,testing"])
+            .args(["--quiet", "--offline", "--locked", "--all-features"])
             .arg("--target-dir")
             .arg(&self.target)
             .current_dir(self.folder.path())
@@ -167,7 +170,7 @@ impl Drop for Patched<'_> {
 /// fails, too, but says nothing of what its cases can see.
 fn torture(program: &Path, class: &str, images: u32) -> Found {
     let mut command = Command::new(program);
-    command.args(["torture", "--json", "--seed", "1", "--class", class]);
+    command.args(["--json", "--seed", "1", "--class", class]);
     let Some(said) = run(command.args(["--images", &images.to_string()])) else {
         return Found::NoAnswer(format!("no end within {PATIENCE:?}"));
     };
@@ -187,13 +190,18 @@ fn torture(program: &Path, class: &str, images: u32) -> Found {
 
 /// All classes of the torture, by name.
 pub(crate) fn classes() -> BTreeSet<String> {
-    let said = run(Command::new(this_program()).args(["torture", "--class", "none"])).unwrap();
+    let said = run(Command::new(this_program()).args(["--class", "none"])).unwrap();
     let known = said.err.split("known: ").nth(1).unwrap();
     known.trim().split(", ").map(str::to_owned).collect()
 }
 
+/// The root of the workspace, from which the table names its files.
+pub(crate) fn root() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
+}
+
 fn this_program() -> &'static Path {
-    Path::new(env!("CARGO_BIN_EXE_milepost"))
+    Path::new(env!("CARGO_BIN_EXE_torture"))
 }
 
 fn cut(text: &str) -> String {

@@ -7,10 +7,10 @@ use std::process::{Command, Stdio};
 use milepost::testing::Rng;
 use milepost::{Error, ErrorKind, Labels, OnCopy, Options, RepairOptions, Store};
 
-use crate::torture::child::say;
-use crate::torture::system;
-use crate::torture::t09_full_disk::{poisoned, work};
-use crate::torture::work::RUN;
+use crate::child::say;
+use crate::system;
+use crate::t09_full_disk::{poisoned, work};
+use crate::work::RUN;
 
 /// How the file system fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]

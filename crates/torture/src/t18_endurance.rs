@@ -73,7 +73,7 @@ impl Cases for Marathon {
 fn in_a_process_of_its_own(marathon: &Marathon, seed: u64, nth: u64) -> Result<(), Outcome> {
     let failed = |error: io::Error| Outcome::Crash(format!("starting a process: {error}"));
     let output = Command::new(std::env::current_exe().map_err(failed)?)
-        .args(["torture", "--class", "T18", "--seed", &seed.to_string()])
+        .args(["--class", "T18", "--seed", &seed.to_string()])
         .args(["--case", &nth.to_string(), "--trades", &marathon.trades.to_string(), "--folder"])
         .arg(&marathon.folder)
         .env(INSIDE, "1")

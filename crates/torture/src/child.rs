@@ -47,7 +47,7 @@ impl Child {
     /// This program, to be started with the arguments of a task.
     pub(crate) fn command(arguments: &[&str]) -> Result<Command, String> {
         let mut command = Command::new(this_program()?);
-        command.arg("torture-child").args(arguments);
+        command.arg("child").args(arguments);
         Ok(command)
     }
 
@@ -55,7 +55,7 @@ impl Child {
     pub(crate) fn after(shell: &str, script: &str, arguments: &[&str]) -> Result<Command, String> {
         let mut command = Command::new(shell);
         let program = this_program()?;
-        command.arg("-c").arg(script).arg("child").arg(program).arg("torture-child");
+        command.arg("-c").arg(script).arg("child").arg(program).arg("child");
         command.args(arguments);
         Ok(command)
     }
