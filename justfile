@@ -30,7 +30,7 @@ deny:
 
 # the main job, once: `just bot --kills 100 --seed 8`
 bot *args:
-    {{ if args == "" { ".ci/run bot" } else { "cargo run -q --release --example bot -- " + args } }}
+    {{ if args == "" { ".ci/run bot" } else { "cargo run -q --release -p bot -- " + args } }}
 
 # every benchmark once, to see that it still runs
 bench:

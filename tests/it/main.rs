@@ -16,14 +16,13 @@
 
 /// The market and the strategy of the example.
 #[allow(dead_code, reason = "the example uses what the tests do not")]
-#[path = "../../examples/bot/market.rs"]
+#[path = "../../examples/bot/src/market.rs"]
 mod market;
 #[allow(dead_code, reason = "the example uses what the tests do not")]
-#[path = "../../examples/bot/strategy.rs"]
+#[path = "../../examples/bot/src/strategy.rs"]
 mod strategy;
 mod support;
 
-mod bot;
 mod by_hand;
 mod checkpoints;
 mod claim;

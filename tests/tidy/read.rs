@@ -32,8 +32,9 @@ impl Source {
 
     /// Whether it is a source of one of the packages, and neither a test nor a page.
     pub(crate) fn is_source(&self) -> bool {
-        let in_crate = self.path.strip_prefix("crates/").and_then(|path| path.split_once('/'));
-        in_crate.map_or(self.path.as_str(), |(_, path)| path).starts_with("src/")
+        let member = ["crates/", "examples/"].iter().find_map(|room| self.path.strip_prefix(room));
+        let in_member = member.and_then(|path| path.split_once('/')).map(|(_, path)| path);
+        in_member.unwrap_or(&self.path).starts_with("src/")
     }
 
     pub(crate) fn is_rust(&self) -> bool {

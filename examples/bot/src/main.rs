@@ -2,9 +2,9 @@
 //! places every order exactly once at the exchange.
 //!
 //! ```text
-//! cargo run --release --example bot -- --kills 25 --seed 7
-//! cargo run --release --example bot -- --kills 25 --seed 7 --baseline files
-//! cargo run --release --features testing --example bot -- --crash-matrix --bars 60
+//! cargo run --release -p bot -- --kills 25 --seed 7
+//! cargo run --release -p bot -- --kills 25 --seed 7 --baseline files
+//! cargo run --release -p bot --features testing -- --crash-matrix --bars 60
 //! ```
 //!
 //! Three processes, all this one program. The *supervisor* (no subcommand) starts the *exchange*

@@ -1,7 +1,7 @@
 //! The market: daily bars of the S&P 500, compiled into the program so that it runs from any
 //! folder. Prices are integer cents: what is compared byte by byte at the end must not round.
 
-const CSV: &str = include_str!("data/sp500-daily-2000-2020.csv");
+const CSV: &str = include_str!("../data/sp500-daily-2000-2020.csv");
 
 /// One trading day.
 pub(crate) struct Bar {
