@@ -19,8 +19,8 @@ use law::What::{Code, Names, Written};
 use law::{FILE_LINES_MAX, LINES};
 use read::{Source, house, together};
 use rules::{
-    downhill, excuses_have_a_reason, files_are_short, lines_kept, machines, no_circle, no_machine,
-    not_by_the_own_door, strangers_never_meet, tests_are_sentences,
+    downhill, excuses_have_a_reason, expectations_say_why, files_are_short, lines_kept, machines,
+    no_circle, no_machine, not_by_the_own_door, strangers_never_meet, tests_are_sentences,
 };
 
 #[test]
@@ -163,6 +163,24 @@ fn an_excuse_without_a_reason_is_refused() {
         "#[expect(\n    dead_code,\n    reason = \"room to grow\"\n)]\nfn f() {}",
     );
     accepts(rule, "src/id.rs", "#[derive(Debug)]\nstruct S([u8; 4]);\nfn f() { x.expect(\"\") }");
+}
+
+#[test]
+fn every_expectation_says_why() {
+    holds(expectations_say_why);
+}
+
+#[test]
+fn an_expectation_without_a_reason_is_refused() {
+    let rule = expectations_say_why;
+    refuses(rule, "src/id.rs", "fn f() { x.expect(\"\") }");
+    refuses(rule, "src/id.rs", "fn f() { x.expect(\"a number\") }");
+    refuses(rule, "src/id.rs", "fn f() { x.expect(&why) }");
+    accepts(rule, "src/id.rs", "fn f() { x.expect(\"the caller has checked it\") }");
+    accepts(rule, "src/id.rs", "fn f() {\n x.expect(\n  \"the caller has checked it\",\n ) }");
+    accepts(rule, "src/id.rs", "fn f() { x.expect(WITHIN_A_PAGE) }");
+    accepts(rule, "src/id.rs", "#[cfg(test)]\nmod tests { fn f() { x.expect(\"\") } }");
+    accepts(rule, "tests/it/main.rs", "fn f() { x.expect(\"\") }");
 }
 
 #[test]

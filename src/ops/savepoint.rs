@@ -248,8 +248,9 @@ fn savepoint_in(mut bytes: Vec<u8>, limit: usize) -> Result<Savepoint> {
     };
     let prefix = Prefix::read(*first, len, limit).map_err(refused)?;
     let state_at = PREFIX_BYTES + prefix.head_len;
-    let (front, state) = bytes.split_at_checked(state_at).unwrap_or_default();
-    let head = front.get(PREFIX_BYTES..).unwrap_or_default();
+    let (front, state) =
+        bytes.split_at_checked(state_at).expect("the prefix says the length of the whole file");
+    let (_, head) = front.split_at(PREFIX_BYTES);
     prefix.check(head, state).map_err(refused)?;
     let about = decode(head).map_err(|error| {
         Error::damaged(format!("its head cannot be read: {error}. Nothing was changed"))

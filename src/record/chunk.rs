@@ -143,9 +143,9 @@ impl Cutter {
             self.follow(chunk.id);
             (chunk, piece.into())
         });
-        let behind = rest.get(piece.len()..).unwrap_or_default();
+        let (_, after) = rest.split_at(piece.len());
         self.cut.push(chunk, piece);
-        behind
+        after
     }
 
     /// The chunk that is expected, if `rest` begins with its bytes, and would be cut behind them: the

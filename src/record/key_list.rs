@@ -40,7 +40,9 @@ impl KeyList {
 
     fn keys(&self) -> impl Iterator<Item = &[u8]> {
         let starts = std::iter::once(0).chain(self.ends.iter().copied());
-        starts.zip(&self.ends).map(|(start, end)| self.bytes.get(start..*end).unwrap_or_default())
+        starts.zip(&self.ends).map(|(start, end)| {
+            self.bytes.get(start..*end).expect("ends grow, and the last one is the length")
+        })
     }
 
     /// The keys in few bytes.
@@ -51,7 +53,7 @@ impl KeyList {
         let mut before: &[u8] = &[];
         for key in keys {
             let shared = key.iter().zip(before).take_while(|(one, other)| one == other).count();
-            let rest = key.get(shared..).unwrap_or_default();
+            let (_, rest) = key.split_at(shared);
             for len in [shared, rest.len()] {
                 debug_assert!(u16::try_from(len).is_ok(), "keys are far below 64 KiB");
                 out.extend_from_slice(&u16::try_from(len).unwrap_or(u16::MAX).to_le_bytes());

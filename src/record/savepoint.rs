@@ -81,8 +81,8 @@ impl Prefix {
     ) -> Result<Self, SavepointError> {
         let mut rest = bytes.split_at(MAGIC.len()).1;
         let mut take = |count: usize| {
-            let (field, behind) = rest.split_at_checked(count).unwrap_or_default();
-            rest = behind;
+            let (field, after) = rest.split_at(count);
+            rest = after;
             field.iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte))
         };
         let (version, head, state) = (take(4), take(4), take(8));

@@ -44,8 +44,8 @@ impl Shape {
 
     /// The hash of its canonical encoding: equal shapes have equal fingerprints.
     pub(crate) fn fingerprint(&self) -> [u8; 32] {
-        // A shape has no field that could be refused; two empty encodings would only be compared.
-        *blake3::hash(&encode(self).unwrap_or_default()).as_bytes()
+        let bytes = encode(self).expect("a shape has no field that could be refused");
+        *blake3::hash(&bytes).as_bytes()
     }
 
     /// What is no longer as it was, in the order of the fields; nothing if bytes of the one are

@@ -112,9 +112,15 @@ pub(super) fn read(rows: &impl Read, row: Payload, run: &RunName) -> Result<Stor
 /// Puts a run's row back that was taken away: it refers to its chunks again.
 ///
 /// # Errors
-/// `Damaged` if one of them is missing, or is not what was written.
+/// `Damaged` if one of them is missing, or is not what was written, or if the list of them cannot be
+/// read: the row would refer to chunks that others may delete.
 pub(crate) fn put_back(plan: &mut Plan<'_>, row: &Payload) -> Result<()> {
-    let Some(list) = list_of(row) else { return Ok(()) };
+    if !row.is_chunked() {
+        return Ok(());
+    }
+    let list = list_of(row).ok_or_else(|| {
+        Error::damaged("its state is a list of chunks that cannot be decoded. Nothing was changed")
+    })?;
     gather(plan, &list)?;
     refer(plan, &list.chunks)
 }

@@ -251,16 +251,15 @@ impl Disk for MemoryDisk {
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
         let bytes = self.0.read().unwrap_or_else(PoisonError::into_inner);
         let range = range_within(offset, out.len(), bytes.len())?;
-        out.copy_from_slice(bytes.get(range).unwrap_or_default());
+        out.copy_from_slice(bytes.get(range).expect("`range_within` has checked the range"));
         Ok(())
     }
 
     fn write(&self, offset: u64, new: &[u8]) -> io::Result<()> {
         let mut bytes = self.0.write().unwrap_or_else(PoisonError::into_inner);
         let range = range_within(offset, new.len(), bytes.len())?;
-        if let Some(old) = bytes.get_mut(range) {
-            old.copy_from_slice(new);
-        }
+        let old = bytes.get_mut(range).expect("`range_within` has checked the range");
+        old.copy_from_slice(new);
         Ok(())
     }
 

@@ -96,7 +96,8 @@ pub(super) fn storage_error(error: impl Into<redb::Error>) -> Error {
     }
 }
 
-/// Runs what may panic inside redb on damaged bytes, and gives the panic back as damage.
+/// Runs what may panic inside redb on damaged bytes, and returns the panic as damage. It may be a bug
+/// as well, of redb or of this crate, which nothing can tell from here.
 pub(super) fn shielded<T>(what: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
         let why = panic
@@ -105,8 +106,9 @@ pub(super) fn shielded<T>(what: &str, work: impl FnOnce() -> Result<T>) -> Resul
             .or_else(|| panic.downcast_ref::<&str>().copied())
             .unwrap_or("no message");
         Err(Error::damaged(format!(
-            "the storage engine could not {what}, the file is damaged ({why}). Close the store and \
-             run `verify` on it, then `repair`"
+            "the storage engine could not {what}: the file is damaged, or this is a bug ({why}). \
+             Close the store and run `verify` on it: if it finds damage, run `repair`; if not, \
+             report the bug with this message"
         )))
     })
 }

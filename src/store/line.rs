@@ -376,8 +376,7 @@ impl<G: Group, F: Fate> Line<G, F> {
 impl<G: Group, F: Fate> State<G, F> {
     /// The ticket of the open group.
     pub(super) fn ticket(&self) -> Arc<Ticket<F>> {
-        // There is always one behind those in flight.
-        self.tickets.back().cloned().unwrap_or_else(Ticket::new)
+        self.tickets.back().cloned().expect("the open group always has a ticket")
     }
 
     /// The ticket of the group in flight.

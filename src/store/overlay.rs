@@ -44,7 +44,7 @@ impl Overlay {
     }
 
     pub(super) fn set(&mut self, table: Table, key: &[u8], value: Value<'_>) {
-        let Some(rows) = self.tables.get_mut(table.index()) else { return };
+        let rows = self.tables.get_mut(table.index()).expect("there is a slot for each table");
         if rows.set(key, value) == Before::Absent {
             self.rows += 1;
             self.puts += usize::from(value.is_some());

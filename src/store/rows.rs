@@ -109,8 +109,9 @@ impl Rows {
     }
 
     fn at(&self, span: Span) -> &[u8] {
-        // Every span was made by `store`, and bytes are only ever added.
-        self.bytes.get(span.at..span.at + span.len).unwrap_or_default()
+        self.bytes
+            .get(span.at..span.at + span.len)
+            .expect("every span was made by `store`, and bytes are only ever added")
     }
 
     fn store(&mut self, bytes: &[u8]) -> Span {

@@ -27,6 +27,8 @@ struct ShadowState {
     pages: BTreeMap<u64, Box<[u8]>>,
 }
 
+const WITHIN_A_PAGE: &str = "`pages` cuts a range into parts that lie within a page";
+
 impl ShadowState {
     /// Refuses a range past the end; offsets come out of a file that nobody has proven yet.
     fn check(&self, offset: u64, len: usize) -> io::Result<()> {
@@ -100,10 +102,10 @@ impl Disk for Shadow {
             let (part, after) = std::mem::take(&mut rest).split_at_mut(size);
             rest = after;
             if let Some(bytes) = state.pages.get(&page) {
-                part.copy_from_slice(bytes.get(inside..inside + size).unwrap_or_default());
+                part.copy_from_slice(bytes.get(inside..inside + size).expect(WITHIN_A_PAGE));
             } else {
                 let bytes = self.page(&state, page)?;
-                part.copy_from_slice(bytes.get(inside..inside + size).unwrap_or_default());
+                part.copy_from_slice(bytes.get(inside..inside + size).expect(WITHIN_A_PAGE));
             }
             Ok(())
         })
@@ -117,9 +119,8 @@ impl Disk for Shadow {
             let (part, after) = rest.split_at(size);
             rest = after;
             let mut whole = self.page(&state, page)?;
-            if let Some(old) = whole.get_mut(inside..inside + size) {
-                old.copy_from_slice(part);
-            }
+            let old = whole.get_mut(inside..inside + size).expect(WITHIN_A_PAGE);
+            old.copy_from_slice(part);
             state.pages.insert(page, whole);
             Ok(())
         })

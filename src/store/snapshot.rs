@@ -197,9 +197,7 @@ impl Snapshot {
 
     fn rows(&self, table: Table) -> Result<&Rows> {
         self.owner.check()?;
-        let Some(slot) = self.tables.get(table.index()) else {
-            return Err(Error::invalid("a table without an index"));
-        };
+        let slot = self.tables.get(table.index()).expect("there is a slot for each table");
         if let Some(rows) = slot.get() {
             return Ok(rows);
         }

@@ -101,7 +101,7 @@ fn fill(path: &Path, mut file: File, bytes: &[u8], plug: &mut Plug<'_>) -> Resul
     file.rewind().map_err(|error| io("reading back", error))?;
     let mut read = vec![0; PIECE_BYTES];
     for piece in bytes.chunks(PIECE_BYTES) {
-        let read = read.get_mut(..piece.len()).unwrap_or_default();
+        let (read, _) = read.split_at_mut(piece.len());
         plug(FileCall::Read)
             .and_then(|()| file.read_exact(read))
             .map_err(|error| io("reading back", error))?;

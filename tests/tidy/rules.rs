@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use crate::imports::{Import, imports};
 use crate::law::What::{self, Code, Names, Written};
 use crate::law::{
-    BLIND, FILE_LINES_MAX, FROM_ROOT, LINES, Line, STRANGERS, TEST_WORDS_MIN, floor_of,
+    BLIND, FILE_LINES_MAX, FROM_ROOT, LINES, Line, REASON_WORDS_MIN, STRANGERS, TEST_WORDS_MIN,
+    floor_of,
 };
 use crate::read::{Source, Token, closing, is_word, lines_where, lines_with, paths, tokens};
 
@@ -162,6 +163,28 @@ pub(crate) fn excuses_have_a_reason(files: &[Source]) -> Vec<String> {
                 && !attribute.iter().any(|token| token.text == "reason")
             {
                 said.push(file.say(token.line, "say why: add `reason = \"..\"` to the attribute"));
+            }
+        }
+    }
+    said
+}
+
+/// An assertion in the library gives its reason in place, or by the name of a constant that has it.
+pub(crate) fn expectations_say_why(files: &[Source]) -> Vec<String> {
+    let mut said = Vec::new();
+    let is_ours =
+        |file: &&Source| file.path.starts_with("src/") || file.path.starts_with("crates/");
+    for file in files.iter().filter(is_ours) {
+        for line in lines_with(&file.code, ".expect(") {
+            let mut text = file.text.lines().skip(line - 1);
+            let first = text.next().and_then(|text| text.split(".expect(").nth(1)).unwrap_or("");
+            let argument = if first.is_empty() { text.next().unwrap_or("") } else { first }.trim();
+            let quoted = argument.strip_prefix('"').and_then(|rest| rest.split('"').next());
+            let is_reason =
+                quoted.is_some_and(|text| text.split_whitespace().count() >= REASON_WORDS_MIN);
+            let is_named = argument.starts_with(|first: char| first.is_ascii_uppercase());
+            if !is_reason && !is_named {
+                said.push(file.say(line, "say why it cannot be: `.expect(\"reason\")`"));
             }
         }
     }
