@@ -91,7 +91,9 @@ impl Error {
         }
     }
 
-    pub(crate) fn new(kind: ErrorKind, message: impl Into<Cow<'static, str>>) -> Self {
+    /// An error of this kind, for crates that add to Milepost: the message says what happened, to
+    /// which file or key, and what to do.
+    pub fn new(kind: ErrorKind, message: impl Into<Cow<'static, str>>) -> Self {
         Self { kind, message: message.into(), source: None }
     }
 
@@ -103,8 +105,9 @@ impl Error {
         Self::new(ErrorKind::Damaged, message)
     }
 
-    /// Puts an I/O error under the kind that says what to do about it.
-    pub(crate) fn io(what: impl AsRef<str>, source: io::Error) -> Self {
+    /// An I/O error under the kind that says what to do about it: `NoSpace`, `NotFound` or `Io`.
+    /// `what` was done when it came.
+    pub fn io(what: impl AsRef<str>, source: io::Error) -> Self {
         let what = what.as_ref();
         let (kind, hint) = match source.kind() {
             io::ErrorKind::StorageFull
@@ -119,16 +122,16 @@ impl Error {
         Self::new(kind, format!("{what}: {source}{hint}")).with_source(source)
     }
 
-    pub(crate) fn with_source(
-        mut self,
-        source: impl Into<Box<dyn StdError + Send + Sync>>,
-    ) -> Self {
+    /// The same with what caused it, which [`source`](StdError::source) hands out.
+    #[must_use]
+    pub fn with_source(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         self.source = Some(source.into());
         self
     }
 
     /// Puts `what` in front of the message, so that the error names the file or the key.
-    pub(crate) fn context(mut self, what: impl AsRef<str>) -> Self {
+    #[must_use]
+    pub fn context(mut self, what: impl AsRef<str>) -> Self {
         self.message = format!("{}: {}", what.as_ref(), self.message).into();
         self
     }

@@ -98,8 +98,8 @@
 //!   [`Run::autosave`] save them, [`Retention`] says how many stay.
 //! - [`Checkpoints::export`] and [`Store::import_savepoint`]: a state in a file of its own.
 //!   [`Store::reconcile`]: what comes after setting a store back.
-//! - [`RunFolder`], [`TaskGraph`], [`Phases`] and [`Registry`]: the files that a store replaces, read and
-//!   given back.
+//! - [`Store::import_run`] and [`Store::export_run`]: runs from elsewhere, and back. The package
+//!   `milepost-import` has four formats of files that a store replaces.
 //! - [`Options`]: what a commit costs and survives. [`OnCopy`]: copies of the file, and backups.
 //! - [`ErrorKind`]: what each error asks you to do.
 
@@ -131,18 +131,17 @@ pub use exec::{Delivered, Delivery, OnUnknown, Probe, Problem, Receiver, Relay, 
 pub use id::{CheckpointId, ExternalId, Fingerprint, IntentId, RunName, Scope, StoreId, Topic};
 pub use ledger::{AuditAction, AuditEntry, Key, RequestMatch, SettledBy, Versioned};
 pub use ops::{
-    CutShort, DamagedRow, Imported, ImportedSavepoint, Json, Phases, Quarantine, Quarantined,
-    Registry, RegistryState, Repair, RepairOptions, RunFolder, SavepointOptions, TableCheck,
-    TaskGraph, Verification, repair, verify,
+    DamagedRow, ImportedSavepoint, Quarantine, Quarantined, Repair, RepairOptions,
+    SavepointOptions, TableCheck, Verification, repair, verify,
 };
 pub use position::Position;
 pub use record::Codec;
 pub use seq::{CommitSeq, Epoch, Incarnation};
 pub use step::{
-    Autosave, Checkpoint, CheckpointCursor, CheckpointDiff, CheckpointFilter, CheckpointPage,
-    Checkpoints, Claim, Claimed, Done, Doubt, DoubtSummary, FellBack, FieldChange, Freed, Intent,
-    IntentState, IntentSummary, Intents, Labels, Migrate, Migrated, Migrations, OnDamage,
-    RecordView, Recovery, RetentionPlan, Run, RunView, Tx,
+    Autosave, Checkpoint, CheckpointCursor, CheckpointDiff, CheckpointFilter, CheckpointImport,
+    CheckpointPage, Checkpoints, Claim, Claimed, Done, Doubt, DoubtSummary, FellBack, FieldChange,
+    Freed, Intent, IntentState, IntentSummary, Intents, Labels, Migrate, Migrated, Migrations,
+    OnDamage, RecordView, Recovery, RetentionPlan, Run, RunExport, RunImport, RunView, Tx,
 };
 pub use store::{
     Compaction, Disk, Durability, Limits, MemoryDisk, OnCopy, Options, Pending, Reopen, Resolution,
@@ -172,10 +171,6 @@ struct GuideToCheckpoints;
 #[cfg(doctest)]
 #[doc = include_str!("../docs/guide/savepoints.md")]
 struct GuideToSavepoints;
-
-#[cfg(doctest)]
-#[doc = include_str!("../docs/guide/move-from-the-old-files.md")]
-struct MoveFromTheOldFiles;
 
 #[cfg(doctest)]
 #[doc = include_str!("../docs/guide/copies-and-backups.md")]

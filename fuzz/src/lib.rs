@@ -6,6 +6,7 @@
 )]
 
 pub mod fingerprints;
+pub mod import;
 pub mod life;
 pub mod memory;
 pub mod mutation;
@@ -13,7 +14,6 @@ pub mod pages;
 pub mod panics;
 pub mod proof;
 pub mod questions;
-pub mod replaced;
 pub mod savepoint;
 pub mod script;
 pub mod types;

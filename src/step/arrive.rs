@@ -7,10 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use super::history::{Moment, newest, save};
 use super::labels::Labels;
-use super::migrations::Migrations;
 use super::on_damage::refuse_quarantined;
 use super::remove::forget_end;
-use super::schema::{Known, read_as, schema_for, schema_of};
+use super::schema::{Known, schema_for};
 use super::state::{self, Stored};
 use super::tx::{check_key, row_value};
 use super::unfit::unstorable;
@@ -24,44 +23,42 @@ use crate::ledger::{
     Versioned, row_key, run_key, step_key,
 };
 use crate::position::Position;
-use crate::record::{Payload, Typed, encode, unnamed};
-use crate::store::{Plan, Read, Schemas, Snapshot, Store, Table, View};
+use crate::record::{Payload, Typed, encode};
+use crate::store::{Plan, Read, Schemas, Table, View};
 
 /// The row in which a run keeps what was brought: one of the user's own, so nobody else needs to know
 /// of it.
 const NOTE: &[u8] = b"milepost/arrived";
-/// How many rows are read at once.
-const READ_AT_ONCE: usize = 4_096;
 
 /// A run as it comes.
-pub(crate) struct Arrival<'a> {
-    pub(crate) run: &'a RunName,
-    pub(crate) position: Position,
-    pub(crate) steps: u64,
+pub(super) struct Arrival<'a> {
+    pub(super) run: &'a RunName,
+    pub(super) position: Position,
+    pub(super) steps: u64,
     /// All that is brought beside the state, in bytes.
-    pub(crate) content: &'a [u8],
+    pub(super) content: &'a [u8],
     /// What the source has, and a run has no place for.
-    pub(crate) beside: String,
+    pub(super) beside: String,
 }
 
 /// How a run was left by what was brought.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Brought {
+pub(super) struct Brought {
     content: Fingerprint,
     position: Position,
     steps: u64,
-    pub(crate) beside: String,
+    pub(super) beside: String,
 }
 
 impl Brought {
     /// Whether the run has made no step since.
-    pub(crate) fn is_untouched(&self, run: &RunRecord) -> bool {
+    pub(super) fn is_untouched(&self, run: &RunRecord) -> bool {
         self.position == run.position && self.steps == run.steps
     }
 }
 
 /// A state as it is brought, in bytes.
-pub(crate) struct Brings {
+pub(super) struct Brings {
     known: Known,
     payload: Payload,
 }
@@ -71,7 +68,7 @@ impl Brings {
     ///
     /// # Errors
     /// Those of writing a state.
-    pub(crate) fn of<S>(rows: &impl Read, state: &S) -> Result<Self>
+    pub(super) fn of<S>(rows: &impl Read, state: &S) -> Result<Self>
     where
         S: Versioned + Serialize + DeserializeOwned + 'static,
     {
@@ -80,12 +77,13 @@ impl Brings {
     }
 }
 
-/// Whether something was brought to the run before.
+/// Whether the run is there, and was brought.
 ///
 /// # Errors
-/// `Damaged` if the note of it is.
-pub(crate) fn was_brought(rows: &impl Read, run: &RunName) -> Result<bool> {
-    Ok(brought_to(rows, run)?.is_some())
+/// `Damaged` if its record, or the note of it, is.
+pub(super) fn was_brought(rows: &impl Read, run: &RunName) -> Result<bool> {
+    let is_there = rows.record::<RunRecord>(&run_key(run))?.is_some();
+    Ok(is_there && brought_to(rows, run)?.is_some())
 }
 
 /// Plans a run with this state; `false` if the same was brought before, and nothing is planned then.
@@ -93,7 +91,7 @@ pub(crate) fn was_brought(rows: &impl Read, run: &RunName) -> Result<bool> {
 /// # Errors
 /// `Conflict` if there is a run of that name which has gone on since, had another content, or was not
 /// brought at all and has made a step; `Damaged` if it is in quarantine; those of writing a state.
-pub(crate) fn bring_run(plan: &mut Plan<'_>, arrival: Arrival<'_>, state: &Brings) -> Result<bool> {
+pub(super) fn bring_run(plan: &mut Plan<'_>, arrival: Arrival<'_>, state: &Brings) -> Result<bool> {
     let Brings { known, payload } = state;
     // With their lengths: the content of one is not to be taken for the end of the other.
     let parts = encode(&(known.name(), payload.bytes(), arrival.content))
@@ -124,7 +122,7 @@ pub(crate) fn bring_run(plan: &mut Plan<'_>, arrival: Arrival<'_>, state: &Bring
 /// # Errors
 /// `Conflict` if the run has gone on since the last one, or was not brought and has made a step; those
 /// of writing a state and of labels.
-pub(crate) fn bring_checkpoint(
+pub(super) fn bring_checkpoint(
     plan: &mut Plan<'_>,
     run: &RunName,
     Brings { known, payload }: &Brings,
@@ -218,7 +216,11 @@ fn put_run(
     Ok((schema, stored))
 }
 
-fn brought_to(rows: &impl Read, run: &RunName) -> Result<Option<Brought>> {
+/// What was brought to a run, if anything was.
+///
+/// # Errors
+/// `Damaged` if the note of it is.
+pub(super) fn brought_to(rows: &impl Read, run: &RunName) -> Result<Option<Brought>> {
     let key = row_key(run, NOTE);
     // A type of the store's own: what is known of the program's types is not asked.
     let row = rows.record::<RowRecord>(&key)?;
@@ -259,7 +261,7 @@ fn conflict(run: &RunName, why: &str) -> Error {
 ///
 /// # Errors
 /// `Invalid` for one that cannot be stored, `LimitExceeded` for one that is too large.
-pub(crate) fn outcome_to_bring<R: Serialize + DeserializeOwned + 'static>(
+pub(super) fn outcome_to_bring<R: Serialize + DeserializeOwned + 'static>(
     view: &View<'_>,
     outcomes: &mut Outcomes,
     outcome: &R,
@@ -270,13 +272,13 @@ pub(crate) fn outcome_to_bring<R: Serialize + DeserializeOwned + 'static>(
 
 /// The schemas of the outcomes that are brought in one call.
 #[derive(Default)]
-pub(crate) struct Outcomes(NewSchemas);
+pub(super) struct Outcomes(NewSchemas);
 
 /// Plans a key of the run as one that was seen, and never expires. One that is there stays as it is.
 ///
 /// # Errors
 /// `Invalid` or `LimitExceeded` for a bad key.
-pub(crate) fn bring_key(
+pub(super) fn bring_key(
     plan: &mut Plan<'_>,
     run: &RunName,
     key: &[u8],
@@ -296,57 +298,6 @@ pub(crate) fn bring_key(
         deadline: None,
     };
     plan.put_aside(&row, &record)
-}
-
-/// A run as it is durable now, and what was brought to it.
-///
-/// # Errors
-/// `NotFound`; `Damaged` if a record is.
-pub(crate) fn run_now(rows: &Snapshot, run: &RunName) -> Result<(RunRecord, Option<Brought>)> {
-    let record = rows.record::<RunRecord>(&run_key(run))?.ok_or_else(|| {
-        Error::new(ErrorKind::NotFound, format!("there is no run \"{run}\" in this store"))
-    })?;
-    Ok((record, brought_to(rows, run)?))
-}
-
-/// The state of a run as it is durable now.
-///
-/// # Errors
-/// `NotFound`; `SchemaMismatch` or `TooNew` if it is not of this type; `Damaged`; `Poisoned`.
-pub(crate) fn state_now<S>(store: &Store, run: &RunName) -> Result<S>
-where
-    S: Versioned + Serialize + DeserializeOwned + 'static,
-{
-    let rows = store.read()?;
-    let (record, _) = run_now(&rows, run)?;
-    let schema = schema_of(&*rows, record.schema)?;
-    let stored = state::read(&*rows, record.state, run)?;
-    read_as(&schema, &stored.whole(), &Migrations::new())
-        .map(|(state, _)| state)
-        .map_err(|error| error.context(format!("the state of the run \"{run}\"")))
-}
-
-/// Every key that a run has seen, in the order of their bytes.
-///
-/// # Errors
-/// `Damaged` if the record of one is: it would be missing.
-pub(crate) fn keys_of_run(rows: &Snapshot, run: &RunName) -> Result<Vec<Vec<u8>>> {
-    let prefix = step_key(run, &[]);
-    let mut keys = Vec::new();
-    let mut from = Vec::new();
-    loop {
-        let read = rows.scan(Table::Keys, &prefix, &from, READ_AT_ONCE)?;
-        for (row, bytes) in &read {
-            rows.parse::<KeyRecord>(row, bytes)?;
-            keys.extend(unnamed(row, 2).map(|(_, key)| key.to_vec()));
-        }
-        match read.last() {
-            Some((last, _)) if read.len() == READ_AT_ONCE => {
-                from = [last.as_slice(), &[0]].concat();
-            }
-            _ => return Ok(keys),
-        }
-    }
 }
 
 #[cfg(test)]

@@ -11,8 +11,10 @@ mod doubt;
 mod draft;
 mod ended;
 mod expire;
+mod export;
 mod forget;
 mod history;
+mod import;
 mod inspect;
 mod intents;
 mod kept;
@@ -44,6 +46,8 @@ pub use claim::{Claim, Claimed};
 pub use diff::{CheckpointDiff, FieldChange};
 pub use done::Done;
 pub use doubt::{Doubt, DoubtSummary};
+pub use export::RunExport;
+pub use import::{CheckpointImport, RunImport};
 pub use inspect::RunView;
 pub use intents::{Intent, IntentState, IntentSummary, Intents};
 pub use labels::Labels;
@@ -58,10 +62,6 @@ pub use run::Run;
 pub use saves::Autosave;
 pub use tx::Tx;
 
-pub(crate) use arrive::{
-    Arrival, Brings, Outcomes, bring_checkpoint, bring_key, bring_run, keys_of_run,
-    outcome_to_bring, run_now, state_now, was_brought,
-};
 pub(crate) use content::{bytes_in as chunk_bytes, distinct};
 pub(crate) use deliver::{
     Outstanding, advance, check_types, outcome_of, outstanding, payload_of, reserve_topic,

@@ -1,5 +1,5 @@
 //! For tests of programs that keep their state in a store: a disk that loses, tears and refuses what
-//! it is told to, the same for every run of a seed, and a model of what a store must hold.
+//! it is told to, the same for every run of a seed.
 //!
 //! # Killing your own loop
 //!
@@ -17,6 +17,7 @@ mod actor;
 mod crash_matrix;
 mod export;
 mod fault;
+#[doc(hidden)]
 pub mod hostile;
 mod image;
 mod model;
@@ -30,22 +31,30 @@ mod trace;
 
 use crate::record::{CODEC_BINCODE, Chunked};
 
-pub use actor::Actor;
 pub use crash_matrix::{CrashFailure, CrashMatrix, Crashes, Outside, crash_matrix};
-pub use export::{
-    FaultyExport, export_with_fault, import_savepoint_bytes, reseal_savepoint, savepoint_bytes,
-};
-pub use fault::{Call, Effect, Fault, Sabotage};
+pub use export::{FaultyExport, export_with_fault};
+pub use fault::{Call, Effect, Fault};
 pub use image::{Change, HEADER_BYTES, Image, SECTOR_BYTES};
-pub use model::{Answer, IntentModel, Model, Op, RunModel, Seen, Step, Tape};
 pub use platter::Platter;
 pub use rng::Rng;
 pub use sim_disk::SimDisk;
-pub use system::{SystemCall, SystemFault, SystemKind, SystemLog, mark, on_system};
 pub use trace::Trace;
+
+// What Milepost's own suite needs, and no other: it may change with any release.
+#[doc(hidden)]
+pub use actor::Actor;
+#[doc(hidden)]
+pub use export::{import_savepoint_bytes, reseal_savepoint, savepoint_bytes};
+#[doc(hidden)]
+pub use fault::Sabotage;
+#[doc(hidden)]
+pub use model::{Answer, IntentModel, Model, Op, RunModel, Seen, Step, Tape};
+#[doc(hidden)]
+pub use system::{SystemCall, SystemFault, SystemKind, SystemLog, mark, on_system};
 
 /// How a large state of these bytes is cut, and its chunks hashed: their lengths, in bytes. For
 /// benchmarks.
+#[doc(hidden)]
 #[must_use]
 pub fn chunk_lengths(state: &[u8]) -> Vec<u32> {
     Chunked::of(CODEC_BINCODE, state, None).chunks().iter().map(|chunk| chunk.len.into()).collect()

@@ -109,7 +109,7 @@ pub(crate) const LINES: &[Line] = &[
     },
     Line {
         what: &[Code(".unwrap()"), Code(".unwrap_err()"), Code(".expect_err(")],
-        within: &["src/", "crates/torture/src/"],
+        within: &["src/", "crates/torture/src/", "crates/import/src/"],
         except: &[],
         say: "say why it cannot be, by `.expect(\"reason\")`, or return an `Error` that says what to do",
     },
@@ -127,7 +127,7 @@ pub(crate) const LINES: &[Line] = &[
     },
     Line {
         what: &[Code("#[path")],
-        within: &["src/", "crates/torture/src/", "examples/"],
+        within: &["src/", "crates/torture/src/", "crates/import/src/", "examples/"],
         except: &[],
         say: "put the file where its module is: nobody reaches around a wall",
     },

@@ -7,8 +7,8 @@ use serde::ser::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value};
 
-use super::json::Json;
-use super::number::{digits_of, is_number, plain};
+use crate::json::Json;
+use crate::number::{digits_of, is_number, plain};
 
 #[derive(Serialize, Deserialize)]
 struct Stored {

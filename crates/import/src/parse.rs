@@ -6,9 +6,11 @@ use std::collections::HashSet;
 use std::fmt;
 use std::str::FromStr;
 
-use super::json::{Json, LEVELS_MAX};
-use super::number::number_len;
-use crate::error::{Error, Result};
+use milepost::{Error, Result};
+
+use crate::error::invalid;
+use crate::json::{Json, LEVELS_MAX};
+use crate::number::number_len;
 
 /// The way to a value: names of fields, and numbers in lists.
 pub(super) type Path = Vec<Part>;
@@ -84,7 +86,7 @@ impl FromStr for Json {
     /// `Invalid` for what is no JSON, an object with two fields of one name, and more than 100 levels;
     /// the message has the byte and the field.
     fn from_str(text: &str) -> Result<Self> {
-        parse(text.as_bytes(), None).map_err(|fault| Error::invalid(fault.to_string()))
+        parse(text.as_bytes(), None).map_err(|fault| invalid(fault.to_string()))
     }
 }
 

@@ -1,6 +1,6 @@
 //! Moments as text: ISO 8601, as Python's `isoformat` and Go's RFC 3339 have it.
 
-use crate::clock::Timestamp;
+use milepost::Timestamp;
 
 const DAY_S: i128 = 86_400;
 const NS_PER_S: i128 = 1_000_000_000;

@@ -4,22 +4,24 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use milepost::{
-    Error, ErrorKind, Imported, Json, Phases, Registry, RegistryState, Result, RunFolder, Store,
-    TaskGraph,
+use milepost::{Error, ErrorKind, Result, Store};
+use milepost_import::{
+    ImportReport, Json, PhasesFile, RegistryFile, RegistryFolder, RunFolder, TaskGraphFile,
 };
 
 use crate::memory::peak_of;
 use crate::questions::{Book, options};
 
-const CHECKPOINT: &[u8] = include_bytes!("../../tests/formats/run-dir/checkpoint.json");
-const KEYS: &[u8] = include_bytes!("../../tests/formats/run-dir/idempotency_keys.jsonl");
-const GRAPH: &[u8] = include_bytes!("../../tests/formats/F052-checkpoint.json");
+const CHECKPOINT: &[u8] =
+    include_bytes!("../../crates/import/tests/formats/run-dir/checkpoint.json");
+const KEYS: &[u8] =
+    include_bytes!("../../crates/import/tests/formats/run-dir/idempotency_keys.jsonl");
+const GRAPH: &[u8] = include_bytes!("../../crates/import/tests/formats/F052-checkpoint.json");
 const PHASES: &[u8] =
-    include_bytes!("../../tests/formats/checkpoint_fastapi_pipeline_abc12345.json");
+    include_bytes!("../../crates/import/tests/formats/checkpoint_fastapi_pipeline_abc12345.json");
 const SHA256: &str = "9ce6354a472d9d95d834f0f3c0298b04cbe3f9084d52fbd020d5ad6826d8d014";
 const STATE: &[u8] = include_bytes!(
-    "../../tests/formats/finbot/2026/02/9ce6354a472d9d95d834f0f3c0298b04cbe3f9084d52fbd020d5ad6826d8d014.json"
+    "../../crates/import/tests/formats/finbot/2026/02/9ce6354a472d9d95d834f0f3c0298b04cbe3f9084d52fbd020d5ad6826d8d014.json"
 );
 
 /// What reading takes by itself.
@@ -50,8 +52,8 @@ pub fn play(data: &[u8]) {
     }
     match which % 6 {
         0 | 1 => run_folder(&source, &out),
-        2 => document::<TaskGraph>(&source.join("document.json"), &out, GRAPH),
-        3 => document::<Phases>(&source.join("document.json"), &out, PHASES),
+        2 => document::<TaskGraphFile>(&source.join("document.json"), &out, GRAPH),
+        3 => document::<PhasesFile>(&source.join("document.json"), &out, PHASES),
         _ => registry(&source, &out),
     }
     let wanted: BTreeMap<_, _> =
@@ -65,7 +67,7 @@ fn name_of(as_sample: bool, bytes: &[u8]) -> Option<String> {
         return Some(SHA256.to_owned());
     }
     let json: Json = std::str::from_utf8(bytes).ok()?.parse().ok()?;
-    Some(RegistryState::new(json).ok()?.sha256())
+    Some(RegistryFile::new(json).ok()?.sha256())
 }
 
 fn files_in(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
@@ -97,7 +99,7 @@ fn read_as<T>(path: &Path, read: impl FnOnce() -> Result<T>) -> Option<T> {
 }
 
 /// Imports into a new store, twice. `None` if it is refused.
-fn imported(import: impl Fn(&Store) -> Result<Imported>) -> Option<(Store, Imported)> {
+fn imported(import: impl Fn(&Store) -> Result<ImportReport>) -> Option<(Store, ImportReport)> {
     let store = options().cache_bytes(1 << 16).in_memory().unwrap();
     let done = import(&store).inspect_err(assert_refused).ok();
     assert!(store.verify().unwrap().is_sound());
@@ -158,7 +160,7 @@ trait Document: Sized + PartialEq {
     /// What must hold of it beside.
     fn judge(&self, remarks: &[String]);
     fn read(path: &Path) -> Result<Self>;
-    fn import(&self, store: &Store) -> Result<Imported>;
+    fn import(&self, store: &Store) -> Result<ImportReport>;
     fn of_run(store: &Store) -> Result<Self>;
     fn write(&self, path: &Path) -> Result<()>;
 }
@@ -172,7 +174,7 @@ macro_rules! document {
             fn read(path: &Path) -> Result<Self> {
                 Self::read(path)
             }
-            fn import(&self, store: &Store) -> Result<Imported> {
+            fn import(&self, store: &Store) -> Result<ImportReport> {
                 self.import(store, RUN)
             }
             fn of_run(store: &Store) -> Result<Self> {
@@ -185,11 +187,11 @@ macro_rules! document {
     };
 }
 
-document!(TaskGraph, judge_graph);
-document!(Phases, judge_phases);
+document!(TaskGraphFile, judge_graph);
+document!(PhasesFile, judge_phases);
 
 /// A node that waits for a task which is nowhere, or for itself, is remarked on.
-fn judge_graph(graph: &TaskGraph, remarks: &[String]) {
+fn judge_graph(graph: &TaskGraphFile, remarks: &[String]) {
     let id = |node: &Json| node.get("id").and_then(Json::as_text).unwrap_or_default().to_owned();
     let mut known: BTreeSet<String> = graph.nodes().iter().map(id).collect();
     let lists = graph.completed().into_iter().chain(graph.failed());
@@ -205,7 +207,7 @@ fn judge_graph(graph: &TaskGraph, remarks: &[String]) {
 }
 
 /// What is next is a phase that is known not to be done, and all before it are known to be.
-fn judge_phases(phases: &Phases, _: &[String]) {
+fn judge_phases(phases: &PhasesFile, _: &[String]) {
     let word = |phase: &Json| {
         let word = phase.get("status").and_then(Json::as_text).unwrap_or_default();
         word.rsplit('.').next().unwrap_or_default().to_ascii_lowercase()
@@ -240,12 +242,13 @@ fn document<T: Document>(source: &Path, out: &Path, sample: &[u8]) {
 }
 
 fn registry(source: &Path, out: &Path) {
-    let Some(read) = read_as(source, || Registry::read(source)) else { return };
+    let Some(read) = read_as(source, || RegistryFolder::read(source)) else { return };
     let Some((store, done)) = imported(|store| read.import(store, "finbot/")) else { return };
     assert_eq!(done.imported, read.len() as u64);
-    let files = done.runs.iter().map(|run| Registry::export(&store, run.as_str(), out).unwrap());
+    let files =
+        done.runs.iter().map(|run| RegistryFolder::export(&store, run.as_str(), out).unwrap());
     assert_eq!(files.sum::<u64>(), done.imported);
-    let back = Registry::read(out).unwrap();
+    let back = RegistryFolder::read(out).unwrap();
     assert_eq!(back.len(), read.len());
     assert!(back.import(&store, "finbot/").unwrap().is_unchanged());
     // Given back, the newest is the same one.
@@ -253,7 +256,7 @@ fn registry(source: &Path, out: &Path) {
     back.import(&other, "finbot/").unwrap();
     for run in &done.runs {
         let [one, same] =
-            [&store, &other].map(|store| RegistryState::of_run(store, run.as_str()).unwrap());
+            [&store, &other].map(|store| RegistryFile::of_run(store, run.as_str()).unwrap());
         assert!(one == same, "another one is the newest");
     }
 }

@@ -3,15 +3,13 @@
 use std::fs;
 use std::path::Path;
 
-use milepost::{
-    Done, ErrorKind, Key, Limits, Options, Position, Result, RunFolder, Store, Versioned,
-};
+use milepost::{Done, ErrorKind, Key, Limits, Options, Position, Result, Store, Versioned};
+use milepost_import::RunFolder;
 use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 
-use super::{crashed_everywhere, damaged_everywhere, folder, samples, says};
-use crate::large_state::Blob;
-use crate::support::{Counter, count, error, kind};
+use crate::support::{Blob, Counter, count, error, kind};
+use crate::{crashed_everywhere, damaged_everywhere, folder, samples, says};
 
 const CHECKPOINT: &str = r#"{"run_id": "run", "last_processed_idx": 6, "processed_count": 7, "updated_at": "2026-01-07T19:25:00Z"}"#;
 

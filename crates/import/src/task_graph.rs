@@ -1,26 +1,22 @@
 //! The checkpoint of a task-graph dispatcher, written after each task.
 
 use std::collections::{HashMap, HashSet};
-use std::fmt;
 use std::path::Path;
 
-use super::check::{At, Found, Wrong};
-use super::document::{self, document};
-use super::imported::Imported;
-use super::json::{Json, Layout};
-use super::source::write_new;
-use crate::error::{Error, ErrorKind, Result};
-use crate::id::RunName;
-use crate::ledger::Versioned;
-use crate::record::Codec;
-use crate::step::state_now;
-use crate::store::Store;
+use milepost::{ErrorKind, Result, Store};
+
+use crate::check::{At, Found, Wrong};
+use crate::document::{self, document};
+use crate::error::invalid;
+use crate::json::{Json, Layout};
+use crate::report::ImportReport;
+use crate::source::write_new;
 
 document! {
     /// The checkpoint of a task-graph dispatcher: what is completed, what has failed, the rest of the
     /// graph, and its circuit breaker, as in `F052-checkpoint.json`.
     ///
-    /// It is a state like any other: a run holds it, [`Migrations`](crate::Migrations) make a type of
+    /// It is a state like any other: a run holds it, [`Migrations`](milepost::Migrations) make a type of
     /// yours of it. Fields that are not known here are kept, and given back in their place.
     ///
     /// ```
@@ -28,17 +24,18 @@ document! {
     /// # let (old, new) = (dir.path().join("F052-checkpoint.json"), dir.path().join("new.json"));
     /// # std::fs::write(&old, r#"{"version": "1.0", "feature_id": "F052", "completed": ["a"],
     /// #     "failed": [], "graph": {"nodes": [{"id": "b"}], "edges": {}}}"#).unwrap();
-    /// use milepost::{Store, TaskGraph};
+    /// use milepost::Store;
+    /// use milepost_import::TaskGraphFile;
     /// let store = Store::in_memory()?;
-    /// TaskGraph::read(&old)?.import(&store, "F052")?;
-    /// assert_eq!(store.run::<TaskGraph>("F052")?.state().completed(), ["a"]);
-    /// TaskGraph::of_run(&store, "F052")?.write(&new)?;
+    /// TaskGraphFile::read(&old)?.import(&store, "F052")?;
+    /// assert_eq!(store.run::<TaskGraphFile>("F052")?.state().completed(), ["a"]);
+    /// TaskGraphFile::of_run(&store, "F052")?.write(&new)?;
     /// # Ok::<(), milepost::Error>(())
     /// ```
-    TaskGraph, "milepost.task-graph", check
+    TaskGraphFile, "milepost.task-graph", check
 }
 
-impl TaskGraph {
+impl TaskGraphFile {
     /// Reads a file that the old program wrote. The file is not changed, whatever is in it.
     ///
     /// # Errors
@@ -55,8 +52,8 @@ impl TaskGraph {
     /// # Errors
     /// `Conflict` if a run of that name has gone on since, was imported from something else, or is
     /// open; `Invalid` for a bad name, or a document that is none; those of a commit.
-    pub fn import(&self, store: &Store, run: &str) -> Result<Imported> {
-        let found = document::validate(&self.0, check).map_err(Error::invalid)?;
+    pub fn import(&self, store: &Store, run: &str) -> Result<ImportReport> {
+        let found = document::validate(&self.0, check).map_err(invalid)?;
         document::import(store, run, self, found)
     }
 
@@ -66,7 +63,7 @@ impl TaskGraph {
     /// `Conflict` if something stands at the path; `Invalid` for a document that the old program could
     /// not read; `Io`, `NoSpace` or `NotFound`.
     pub fn write(&self, path: impl AsRef<Path>) -> Result<()> {
-        document::validate(&self.0, check).map_err(Error::invalid)?;
+        document::validate(&self.0, check).map_err(invalid)?;
         write_new(path.as_ref(), &(Layout::FILE.write(&self.0) + "\n"))
     }
 
@@ -99,7 +96,7 @@ impl TaskGraph {
     }
 }
 
-impl Default for TaskGraph {
+impl Default for TaskGraphFile {
     /// Nothing done, nothing to do.
     fn default() -> Self {
         let empty = |names: &[&str]| {

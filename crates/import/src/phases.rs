@@ -1,19 +1,15 @@
 //! The checkpoint of a pipeline of phases.
 
-use std::fmt;
 use std::path::Path;
 
-use super::check::{At, Found, Wrong};
-use super::document::{self, document};
-use super::imported::Imported;
-use super::json::{Json, Layout};
-use super::source::write_new;
-use crate::error::{Error, Result};
-use crate::id::RunName;
-use crate::ledger::Versioned;
-use crate::record::Codec;
-use crate::step::state_now;
-use crate::store::Store;
+use milepost::{Result, Store};
+
+use crate::check::{At, Found, Wrong};
+use crate::document::{self, document};
+use crate::error::invalid;
+use crate::json::{Json, Layout};
+use crate::report::ImportReport;
+use crate::source::write_new;
 
 /// The statuses that are known, in whatever case, and with or without the name of an enum before them,
 /// as Python's `str` writes it; others are kept as they are, and remarked on.
@@ -23,7 +19,7 @@ document! {
     /// The checkpoint of a pipeline of phases, as in `checkpoint_<test id>.json`: of each phase its
     /// status, times, retries and error, and whatever else it returned.
     ///
-    /// It is a state like any other: a run holds it, [`Migrations`](crate::Migrations) make a type of
+    /// It is a state like any other: a run holds it, [`Migrations`](milepost::Migrations) make a type of
     /// yours of it. Fields that are not known here are kept, and given back in their place.
     ///
     /// ```
@@ -31,19 +27,20 @@ document! {
     /// # let (old, new) = (dir.path().join("checkpoint_1.json"), dir.path().join("new.json"));
     /// # std::fs::write(&old, r#"{"test_id": "1", "phases": {"plan": {"status": "completed",
     /// #     "cost": 0.62}}}"#).unwrap();
-    /// use milepost::{Phases, Store};
+    /// use milepost::Store;
+    /// use milepost_import::PhasesFile;
     /// let store = Store::in_memory()?;
-    /// Phases::read(&old)?.import(&store, "pipeline-1")?;
-    /// let run = store.run::<Phases>("pipeline-1")?;
+    /// PhasesFile::read(&old)?.import(&store, "pipeline-1")?;
+    /// let run = store.run::<PhasesFile>("pipeline-1")?;
     /// assert_eq!(run.state().status("plan"), Some("completed"));
     /// assert_eq!(run.state().next()?, None);
-    /// Phases::of_run(&store, "pipeline-1")?.write(&new)?;
+    /// PhasesFile::of_run(&store, "pipeline-1")?.write(&new)?;
     /// # Ok::<(), milepost::Error>(())
     /// ```
-    Phases, "milepost.phases", check
+    PhasesFile, "milepost.phases", check
 }
 
-impl Phases {
+impl PhasesFile {
     /// Reads a file that the old program wrote. The file is not changed, whatever is in it.
     ///
     /// # Errors
@@ -59,8 +56,8 @@ impl Phases {
     /// # Errors
     /// `Conflict` if a run of that name has gone on since, was imported from something else, or is
     /// open; `Invalid` for a bad name, or a document that is none; those of a commit.
-    pub fn import(&self, store: &Store, run: &str) -> Result<Imported> {
-        let found = document::validate(&self.0, check).map_err(Error::invalid)?;
+    pub fn import(&self, store: &Store, run: &str) -> Result<ImportReport> {
+        let found = document::validate(&self.0, check).map_err(invalid)?;
         document::import(store, run, self, found)
     }
 
@@ -70,7 +67,7 @@ impl Phases {
     /// `Conflict` if something stands at the path; `Invalid` for a document that the old program could
     /// not read; `Io`, `NoSpace` or `NotFound`.
     pub fn write(&self, path: impl AsRef<Path>) -> Result<()> {
-        document::validate(&self.0, check).map_err(Error::invalid)?;
+        document::validate(&self.0, check).map_err(invalid)?;
         write_new(path.as_ref(), &(Layout::FILE.write(&self.0) + "\n"))
     }
 
@@ -97,7 +94,7 @@ impl Phases {
     ///
     /// # Errors
     /// `Invalid` if a phase before it, or it itself, has a status that is not known: it may have been
-    /// done. Find out, and set its status through [`json_mut`](Phases::json_mut).
+    /// done. Find out, and set its status through [`json_mut`](PhasesFile::json_mut).
     pub fn next(&self) -> Result<Option<&str>> {
         for (name, phase) in self.phases() {
             let status = phase.get("status").unwrap_or(&Json::Null);
@@ -105,7 +102,7 @@ impl Phases {
                 Some(status) if is_done(status) => {}
                 Some(_) => return Ok(Some(name)),
                 None => {
-                    return Err(Error::invalid(format!(
+                    return Err(invalid(format!(
                         "the phase `{name}` has a status that is not known, so whether it was done \
                          is not either: find out, and set it to \"completed\" or \"pending\""
                     )));
@@ -116,7 +113,7 @@ impl Phases {
     }
 }
 
-impl Default for Phases {
+impl Default for PhasesFile {
     /// No phase.
     fn default() -> Self {
         let mut fields = vec![("test_id".to_owned(), "".into())];

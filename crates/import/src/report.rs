@@ -1,11 +1,11 @@
 //! What an import came to.
 
-use crate::id::RunName;
+use milepost::RunName;
 
 /// What an import came to. When it is there, all of it is durable.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Imported {
+pub struct ImportReport {
     /// The runs that hold what was imported, now or before.
     pub runs: Vec<RunName>,
     /// How many runs, or checkpoints of a registry, were written now.
@@ -15,13 +15,13 @@ pub struct Imported {
     /// How many idempotency keys the source has; each counts as seen now.
     pub keys: u64,
     /// The last line of the keys, if a crash has left half of it.
-    pub cut_short: Option<CutShort>,
+    pub cut_short: Option<TruncatedLine>,
     /// What a person should know of: facts that do not agree, words that are not known, files that are
     /// none of the source's. Nothing was left out because of them but what they name.
     pub remarks: Vec<String>,
 }
 
-impl Imported {
+impl ImportReport {
     pub(super) fn one(run: RunName, is_new: bool, remarks: Vec<String>) -> Self {
         Self {
             runs: vec![run],
@@ -44,7 +44,7 @@ impl Imported {
 /// been done: find out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct CutShort {
+pub struct TruncatedLine {
     /// Where it begins in the file, in bytes.
     pub byte: u64,
     /// How many bytes of it are there.

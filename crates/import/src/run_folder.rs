@@ -5,31 +5,24 @@ use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::path::Path;
 
+use milepost::{Error, ErrorKind, Position, Result, RunName, Store, Versioned};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::check::{At, Wrong};
-use super::document::hold_run;
-use super::imported::{CutShort, Imported};
-use super::json::{Json, Layout};
-use super::parse::{Fault, parse};
-use super::source::{DOCUMENT_BYTES_MAX, Source, write_new};
-use super::time::format_time;
-use crate::error::{Error, ErrorKind, Result};
-use crate::id::RunName;
-use crate::ledger::Versioned;
-use crate::position::Position;
-use crate::seq::COUNT_MAX;
-use crate::step::{
-    Arrival, Brings, Outcomes, bring_key, bring_run, keys_of_run, outcome_to_bring, run_now,
-    was_brought,
-};
-use crate::store::Store;
+use crate::check::{At, Wrong};
+use crate::error::invalid;
+use crate::json::{Json, Layout};
+use crate::parse::{Fault, parse};
+use crate::report::{ImportReport, TruncatedLine};
+use crate::source::{DOCUMENT_BYTES_MAX, Source, write_new};
+use crate::time::format_time;
 
 const CHECKPOINT: &str = "checkpoint.json";
 const KEYS: &str = "idempotency_keys.jsonl";
 /// The longest file of keys, in bytes.
 const KEYS_BYTES_MAX: u64 = 1 << 30;
+/// No run of a store makes so many steps.
+const STEPS_END: u64 = 1 << 63;
 
 /// The folder of a bot's run: how far it was, and the keys of what it had done.
 ///
@@ -43,7 +36,8 @@ const KEYS_BYTES_MAX: u64 = 1 << 30;
 /// #     "last_processed_idx": 6, "processed_count": 7, "updated_at": null}"#).unwrap();
 /// # std::fs::write(dir.path().join("idempotency_keys.jsonl"), "{\"key\": \"exec:1\"}\n").unwrap();
 /// # let folder = dir.path();
-/// use milepost::{Done, RunFolder, Store, Versioned};
+/// use milepost::{Done, Store, Versioned};
+/// use milepost_import::RunFolder;
 ///
 /// #[derive(Default, serde::Serialize, serde::Deserialize)]
 /// struct Momentum { holdings: i64 }
@@ -63,7 +57,7 @@ const KEYS_BYTES_MAX: u64 = 1 << 30;
 /// The keys win for what was seen: an input behind the position whose key is there is a duplicate. The
 /// position is that of `checkpoint.json`, and so is the number of steps (`processed_count`); if that
 /// does not fit the index, a remark says so. A last line without an end that is not whole was cut short
-/// by a crash: it is left out, and [`Imported::cut_short`] says where it stands. A line whose key is
+/// by a crash: it is left out, and [`ImportReport::cut_short`] says where it stands. A line whose key is
 /// empty or `null` is no key of a step: a remark names it, and it is given back. Nothing else is left
 /// out.
 #[derive(Clone, PartialEq, Eq)]
@@ -73,7 +67,7 @@ pub struct RunFolder {
     keys: Vec<String>,
     /// The lines that have more than a key.
     lines: BTreeMap<String, Json>,
-    cut_short: Option<CutShort>,
+    cut_short: Option<TruncatedLine>,
     remarks: Vec<String>,
 }
 
@@ -133,7 +127,7 @@ impl RunFolder {
                 // What is whole was written to its end, and is not what the bot writes.
                 Err(_) if !has_end && parse(whole, None).is_err() => {
                     let (byte, bytes) = (begin as u64, line.len() as u64);
-                    self.cut_short = Some(CutShort { byte, bytes });
+                    self.cut_short = Some(TruncatedLine { byte, bytes });
                     self.remarks.push(format!(
                         "the last line of {KEYS} was cut short at byte {byte}: find out whether what \
                          it was the key of was done"
@@ -156,28 +150,24 @@ impl RunFolder {
     /// `NotFound`; `Invalid` if its position is no index or a key is no text, which the files cannot
     /// say; `Damaged` if a record is; `Poisoned`.
     pub fn of_run(store: &Store, run: &str) -> Result<Self> {
-        let name = RunName::new(run)?;
-        let rows = store.read()?;
-        let (record, brought) = run_now(&rows, &name)?;
-        let last = match record.position {
+        let export = store.export_run(run)?;
+        let name = export.name();
+        let last = match export.position() {
             Position::Start => Json::from(-1i64),
-            Position::Index(index) => Json::from(index),
-            ref other => {
-                return Err(Error::invalid(format!(
+            Position::Index(index) => Json::from(*index),
+            other => {
+                return Err(invalid(format!(
                     "the run \"{name}\" is at {other}: {CHECKPOINT} can only say an index"
                 )));
             }
         };
         let text = |key: Vec<u8>| {
             String::from_utf8(key).map_err(|_| {
-                Error::invalid(format!(
-                    "a key of the run \"{name}\" is no text: {KEYS} cannot say it"
-                ))
+                invalid(format!("a key of the run \"{name}\" is no text: {KEYS} cannot say it"))
             })
         };
-        let keys = keys_of_run(&rows, &name)?.into_iter().map(text).collect::<Result<_>>()?;
-        let is_untouched = brought.as_ref().is_some_and(|brought| brought.is_untouched(&record));
-        let beside = brought.map_or(Ok(Json::Null), |brought| brought.beside.parse::<Json>());
+        let keys = export.keys()?.into_iter().map(text).collect::<Result<_>>()?;
+        let beside = export.note().map_or(Ok(Json::Null), str::parse);
         let beside = beside.map_err(|error| error.context("what the files had beside it"))?;
         let lines = beside.get("lines").map_or(&[][..], Json::fields).iter().cloned().collect();
         let mut checkpoint = Json::Object(Vec::new());
@@ -186,9 +176,9 @@ impl RunFolder {
             checkpoint = before.clone();
         }
         checkpoint.set("last_processed_idx", last);
-        checkpoint.set("processed_count", record.steps.into());
-        if !is_untouched {
-            checkpoint.set("updated_at", format_time(record.changed).into());
+        checkpoint.set("processed_count", export.steps().into());
+        if !export.is_as_imported() {
+            checkpoint.set("updated_at", format_time(export.changed()).into());
         }
         Ok(Self { checkpoint, keys, lines, cut_short: None, remarks: Vec::new() })
     }
@@ -203,7 +193,7 @@ impl RunFolder {
     /// `Conflict` if a run of that name has gone on since, was imported from something else, or is
     /// open; `Invalid` or `LimitExceeded` for a name, a key or a state that cannot be stored; those of
     /// a commit. Nothing was written then.
-    pub fn import<S>(&self, store: &Store) -> Result<Imported>
+    pub fn import<S>(&self, store: &Store) -> Result<ImportReport>
     where
         S: Versioned + Serialize + DeserializeOwned + Default + 'static,
     {
@@ -220,48 +210,24 @@ impl RunFolder {
         store: &Store,
         state: &S,
         outcome: impl Fn(&str) -> R,
-    ) -> Result<Imported>
+    ) -> Result<ImportReport>
     where
         S: Versioned + Serialize + DeserializeOwned + 'static,
         R: Serialize + DeserializeOwned + 'static,
     {
-        let run = RunName::new(self.run_id())?;
-        let _hold = hold_run(store, &run)?;
         let lines = Json::Object(self.lines.clone().into_iter().collect());
         let mut beside = Json::Object(vec![("checkpoint".to_owned(), self.checkpoint.clone())]);
         beside.set("lines", lines);
-        let beside = beside.to_string();
-        let keys = Json::List(self.keys.iter().map(|key| key.as_str().into()).collect());
-        let content = format!("{beside}\n{keys}");
-        let view = store.view()?;
-        let state = Brings::of(&view, state)?;
-        let of_key = |nth: usize, error: Error| {
-            error.context(format!("key number {} of {KEYS} of \"{run}\"", nth + 1))
-        };
-        let (mut outcomes, mut schemas) = (Vec::new(), Outcomes::default());
-        if !was_brought(&view, &run)? {
-            for (nth, key) in self.keys.iter().enumerate() {
-                let outcome = outcome_to_bring(&view, &mut schemas, &outcome(key));
-                outcomes.push(outcome.map_err(|error| of_key(nth, error))?);
-            }
-        }
-        let (is_new, joined) = view.join(|plan| {
-            let arrival = Arrival {
-                run: &run,
-                position: self.position(),
-                steps: self.processed_count(),
-                content: content.as_bytes(),
-                beside: beside.clone(),
-            };
-            let is_new = bring_run(plan, arrival, &state)?;
-            for (nth, (key, outcome)) in self.keys.iter().zip(outcomes).enumerate() {
-                bring_key(plan, &run, key.as_bytes(), outcome)
-                    .map_err(|error| of_key(nth, error))?;
-            }
-            Ok(is_new)
-        })?;
-        store.wait(joined)?;
-        let mut imported = Imported::one(run, is_new, self.remarks.clone());
+        let is_new = store
+            .import_run(self.run_id(), state)
+            .position(self.position())
+            .steps(self.processed_count())
+            .keys(&self.keys, |key| outcome(key))
+            .note(beside.to_string())
+            .commit()
+            .map_err(|error| error.context(format!("the run \"{}\"", self.run_id())))?;
+        let run = RunName::new(self.run_id())?;
+        let mut imported = ImportReport::one(run, is_new, self.remarks.clone());
         imported.keys = self.keys.len() as u64;
         imported.cut_short = self.cut_short;
         Ok(imported)
@@ -328,7 +294,7 @@ impl RunFolder {
 
     /// The last line of the keys, if a crash has left half of it.
     #[must_use]
-    pub fn cut_short(&self) -> Option<CutShort> {
+    pub fn cut_short(&self) -> Option<TruncatedLine> {
         self.cut_short
     }
 
@@ -370,7 +336,7 @@ fn check(json: &Json) -> Result<Option<String>, Wrong> {
     };
     let processed = root.need_or_null("processed_count")?;
     let count = processed.as_ref().map_or(Ok(0), At::count)?;
-    if let Some(processed) = processed.filter(|_| count >= COUNT_MAX) {
+    if let Some(processed) = processed.filter(|_| count >= STEPS_END) {
         return processed.wrong("no run makes so many steps");
     }
     root.each(&["updated_at"], At::time)?;

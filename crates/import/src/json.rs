@@ -3,7 +3,7 @@
 
 use std::fmt::{self, Write};
 
-use super::number::{as_python, is_number};
+use crate::number::{as_python, is_number};
 
 /// The most levels of lists and objects inside one another.
 pub(super) const LEVELS_MAX: usize = 100;
@@ -12,7 +12,7 @@ pub(super) const LEVELS_MAX: usize = 100;
 /// their digits.
 ///
 /// ```
-/// use milepost::Json;
+/// use milepost_import::Json;
 /// let fill: Json = r#"{"price": 601.2500, "id": 18446744073709551616}"#.parse()?;
 /// assert_eq!(fill.get("price").and_then(Json::as_f64), Some(601.25));
 /// assert_eq!(fill.to_string(), r#"{"price":601.2500,"id":18446744073709551616}"#);

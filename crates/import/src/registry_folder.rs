@@ -5,18 +5,17 @@ use std::fmt;
 use std::fs;
 use std::path::{Component, Path, PathBuf};
 
-use super::document::hold_run;
-use super::imported::Imported;
-use super::json::{Json, Layout};
-use super::named::is_named;
-use super::registry_state::RegistryState;
-use super::source::write_new;
-use super::time::{Moment, format_moment, parse_time};
-use crate::error::{Error, Result};
-use crate::id::RunName;
-use crate::ledger::Versioned;
-use crate::step::{Brings, Checkpoint, CheckpointFilter, bring_checkpoint};
-use crate::store::Store;
+use milepost::{
+    Checkpoint, CheckpointFilter, CheckpointImport, Error, Result, RunName, Store, Versioned,
+};
+
+use crate::error::invalid;
+use crate::json::{Json, Layout};
+use crate::named::is_named;
+use crate::registry_file::RegistryFile;
+use crate::report::ImportReport;
+use crate::source::write_new;
+use crate::time::{Moment, format_moment, parse_time};
 
 /// Folders inside one another.
 const FOLDERS_MAX: usize = 16;
@@ -36,18 +35,19 @@ const PAGE: usize = 1_000;
 /// # let dir = tempfile::tempdir().unwrap();
 /// # let id = "ac6448f0b5ad0f2f76bce5eecb96c7e06d2f2e4b4a3b1ffdf0a3b7a3ab7ad7f3";
 /// # let root = dir.path();
-/// use milepost::{CheckpointFilter, Registry, RegistryState, Store};
+/// use milepost::{CheckpointFilter, Store};
+/// use milepost_import::{RegistryFile, RegistryFolder};
 /// let store = Store::in_memory()?;
-/// let imported = Registry::read(root)?.import(&store, "finbot/")?;
+/// let imported = RegistryFolder::read(root)?.import(&store, "finbot/")?;
 /// for run in &imported.runs {
-///     println!("{}", store.run::<RegistryState>(run.as_str())?.state().strategy_name());
+///     println!("{}", store.run::<RegistryFile>(run.as_str())?.state().strategy_name());
 /// }
 /// let page = store.checkpoints().list(&CheckpointFilter::new().label("sha256", id))?;
 /// # assert!(page.checkpoints.is_empty());
 /// # Ok::<(), milepost::Error>(())
 /// ```
 #[derive(Clone)]
-pub struct Registry {
+pub struct RegistryFolder {
     root: PathBuf,
     /// In the order in which they were created.
     entries: Vec<Entry>,
@@ -69,12 +69,12 @@ struct Entry {
 
 type Identity = (String, Option<String>);
 
-impl Registry {
+impl RegistryFolder {
     /// Reads all files of a tree, and proves each by its name. Nothing in it is changed. Files whose
     /// names do not end in `.json` are passed over, and a remark names each.
     ///
     /// # Errors
-    /// Those of [`RegistryState::read`] for any of them; `Invalid` for symlinks.
+    /// Those of [`RegistryFile::read`] for any of them; `Invalid` for symlinks.
     pub fn read(root: impl AsRef<Path>) -> Result<Self> {
         let root = root.as_ref().to_path_buf();
         let mut registry = Self { root, entries: Vec::new(), remarks: Vec::new() };
@@ -88,7 +88,7 @@ impl Registry {
                 registry.remarks.push(format!("{file} is no checkpoint: it was passed over"));
                 continue;
             }
-            let state = RegistryState::read(&path)?;
+            let state = RegistryFile::read(&path)?;
             let name = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
             let entry = Entry::of(&state, name, file);
             if let Some(other) = seen.insert(entry.identity.clone(), entry.file.clone()) {
@@ -131,9 +131,9 @@ impl Registry {
     fn below_root(&self, path: &Path) -> Result<String> {
         let below = path.strip_prefix(&self.root).unwrap_or(path);
         let parts: Option<Vec<_>> = below.iter().map(|part| part.to_str()).collect();
-        parts.map(|parts| parts.join("/")).ok_or_else(|| {
-            Error::invalid(format!("the name of {} is no text: rename it", path.display()))
-        })
+        parts
+            .map(|parts| parts.join("/"))
+            .ok_or_else(|| invalid(format!("the name of {} is no text: rename it", path.display())))
     }
 
     /// Writes them down as checkpoints, one in each commit, of runs whose names are `prefix` and the
@@ -142,16 +142,16 @@ impl Registry {
     ///
     /// # Errors
     /// `Conflict` if such a run has gone on since and something is left to import, is open, or was not
-    /// imported; `Invalid` for a name that no run can have; those of [`RegistryState::read`] if a file
+    /// imported; `Invalid` for a name that no run can have; those of [`RegistryFile::read`] if a file
     /// was changed meanwhile; those of a commit.
-    pub fn import(&self, store: &Store, prefix: &str) -> Result<Imported> {
+    pub fn import(&self, store: &Store, prefix: &str) -> Result<ImportReport> {
         let mut by_run: BTreeMap<RunName, Vec<&Entry>> = BTreeMap::new();
         for entry in &self.entries {
             let run = RunName::new(&format!("{prefix}{}", entry.strategy))
                 .map_err(|error| error.context(&entry.file))?;
             by_run.entry(run).or_default().push(entry);
         }
-        let mut imported = Imported {
+        let mut imported = ImportReport {
             runs: Vec::new(),
             imported: 0,
             already_there: 0,
@@ -160,13 +160,13 @@ impl Registry {
             remarks: self.remarks.clone(),
         };
         for (run, entries) in by_run {
-            let _hold = hold_run(store, &run)?;
+            let mut import = store.import_checkpoints(run.as_str())?;
             let there = identities(store, &run)?;
             for entry in entries {
                 if there.contains(&entry.identity) {
                     imported.already_there += 1;
                 } else {
-                    self.bring(store, &run, entry)?;
+                    self.bring(&mut import, entry)?;
                     imported.imported += 1;
                 }
             }
@@ -175,19 +175,13 @@ impl Registry {
         Ok(imported)
     }
 
-    fn bring(&self, store: &Store, run: &RunName, entry: &Entry) -> Result<()> {
-        let state = RegistryState::read(self.root.join(&entry.file))?;
+    fn bring(&self, import: &mut CheckpointImport, entry: &Entry) -> Result<()> {
+        let state = RegistryFile::read(self.root.join(&entry.file))?;
         let labels = state.labels(&entry.identity.0, &entry.file);
-        let view = store.view()?;
-        let brings = Brings::of(&view, &state).map_err(|error| error.context(&entry.file))?;
         let created = state.created().map(|created| created.at);
-        let ((), joined) = view
-            .join(|plan| {
-                let order = entry.order.clone();
-                bring_checkpoint(plan, run, &brings, (&labels, created), order)
-            })
-            .map_err(|error| error.context(&entry.file))?;
-        store.wait(joined).map_err(|error| error.context(&entry.file))
+        import
+            .add(&state, &labels, &entry.order, created)
+            .map_err(|error| error.context(&entry.file))
     }
 
     /// Writes all checkpoints of a run that are of this type as files of a registry, named by their
@@ -209,7 +203,7 @@ impl Registry {
         let times = times_of(&checkpoints);
         // The newest first: of two with one name, it is the one that is written.
         for (checkpoint, at) in checkpoints.iter().zip(times) {
-            let state: RegistryState = store.checkpoints().load(&checkpoint.id)?;
+            let state: RegistryFile = store.checkpoints().load(&checkpoint.id)?;
             files.insert(write_state(root.as_ref(), state, checkpoint, at)?);
         }
         Ok(files.len() as u64)
@@ -229,7 +223,7 @@ impl Registry {
 }
 
 impl Entry {
-    fn of(state: &RegistryState, sha256: &str, file: String) -> Self {
+    fn of(state: &RegistryFile, sha256: &str, file: String) -> Self {
         let timestamp = state.json().get("timestamp").and_then(Json::as_text).unwrap_or_default();
         let times = [state.created(), parse_time(timestamp)]
             .map(|time| time.map_or_else(|| "-".to_owned(), Moment::in_order));
@@ -251,7 +245,7 @@ impl Entry {
 fn find_files(folder: &Path, level: usize, files: &mut Vec<PathBuf>) -> Result<()> {
     let unread = |error| Error::io(format!("reading the folder {}", folder.display()), error);
     if level > FOLDERS_MAX {
-        return Err(Error::invalid(format!("{} lies too deep for a registry", folder.display())));
+        return Err(invalid(format!("{} lies too deep for a registry", folder.display())));
     }
     for entry in fs::read_dir(folder).map_err(unread)? {
         let entry = entry.map_err(unread)?;
@@ -259,7 +253,7 @@ fn find_files(folder: &Path, level: usize, files: &mut Vec<PathBuf>) -> Result<(
             kind if kind.is_dir() => find_files(&entry.path(), level + 1, files)?,
             kind if kind.is_file() => files.push(entry.path()),
             _ => {
-                return Err(Error::invalid(format!(
+                return Err(invalid(format!(
                     "{} is neither a file nor a folder, and is not followed: move it away",
                     entry.path().display()
                 )));
@@ -272,7 +266,7 @@ fn find_files(folder: &Path, level: usize, files: &mut Vec<PathBuf>) -> Result<(
 /// The checkpoints of a run that are of a registry's type, newest first.
 fn checkpoints_of(store: &Store, run: &RunName) -> Result<Vec<Checkpoint>> {
     let mut filter =
-        CheckpointFilter::new().run(run.as_str()).schema(RegistryState::NAME).page(PAGE);
+        CheckpointFilter::new().run(run.as_str()).schema(RegistryFile::NAME).page(PAGE);
     let mut found = Vec::new();
     loop {
         let page = store.checkpoints().list(&filter)?;
@@ -310,7 +304,7 @@ fn times_of(checkpoints: &[Checkpoint]) -> Vec<Moment> {
 /// Writes a checkpoint as a file. What was imported keeps the time it had.
 fn write_state(
     root: &Path,
-    mut state: RegistryState,
+    mut state: RegistryFile,
     checkpoint: &Checkpoint,
     at: Moment,
 ) -> Result<PathBuf> {
@@ -337,7 +331,7 @@ fn write_state(
     // The same content has the same name, and only its time may be another one. An earlier one would
     // make another checkpoint the newest.
     let is_there = fs::read(&path).is_ok_and(|there| there == text.as_bytes())
-        || RegistryState::read(&path).is_ok_and(|there| there.created() >= state.created());
+        || RegistryFile::read(&path).is_ok_and(|there| there.created() >= state.created());
     if is_there {
         return Ok(path);
     }
@@ -349,9 +343,9 @@ fn write_state(
     Ok(path)
 }
 
-impl fmt::Debug for Registry {
+impl fmt::Debug for RegistryFolder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Registry")
+        f.debug_struct("RegistryFolder")
             .field("root", &self.root)
             .field("checkpoints", &self.entries.len())
             .finish_non_exhaustive()

@@ -5,17 +5,15 @@
 use std::fs;
 use std::path::Path;
 
-use milepost::{
-    ErrorKind, Json, Labels, Options, Phases, Position, Registry, RegistryState, Result, RunFolder,
-    Store, TaskGraph,
-};
+use milepost::{ErrorKind, Labels, Options, Position, Result, Store};
+use milepost_import::{Json, PhasesFile, RegistryFile, RegistryFolder, RunFolder, TaskGraphFile};
 
-use super::{file, folder, says};
 use crate::support::{Counter, clock, error};
+use crate::{file, folder, says};
 
 fn remarks_of_graph(text: &str) -> Vec<String> {
     let store = Store::in_memory().unwrap();
-    let graph = TaskGraph::read(file("graph.json", text).1).unwrap();
+    let graph = TaskGraphFile::read(file("graph.json", text).1).unwrap();
     graph.import(&store, "run").unwrap().remarks
 }
 
@@ -65,7 +63,7 @@ fn what_is_not_there_is_null_and_an_older_version_is_not_a_newer_one() {
     assert_eq!(remarks_of_graph(go), Vec::<String>::new());
     let version = |version: &str| {
         let text = graph("[]", "null").replace("1.0", version);
-        error(TaskGraph::read(file("graph.json", text).1))
+        error(TaskGraphFile::read(file("graph.json", text).1))
     };
     for (text, kind, advice) in [
         ("0.9", ErrorKind::SchemaMismatch, "older"),
@@ -78,17 +76,17 @@ fn what_is_not_there_is_null_and_an_older_version_is_not_a_newer_one() {
         says(&error, &["graph.json: byte 12, field `version`", advice]);
     }
     for text in [r#"{"test_id": "x", "phases": null}"#, r#"{"test_id": null, "phases": {}}"#] {
-        let phases = Phases::read(file("phases.json", text).1).unwrap();
+        let phases = PhasesFile::read(file("phases.json", text).1).unwrap();
         assert_eq!(phases.phases().len(), 0);
         assert_eq!(phases.next().unwrap(), None);
     }
 }
 
-fn phases(status: &str) -> Phases {
+fn phases(status: &str) -> PhasesFile {
     let text = format!(
         r#"{{"test_id": "x", "phases": {{"paid": {{"status": {status}}}, "next": {{"status": "pending"}}}}}}"#
     );
-    Phases::read(file("phases.json", text).1).unwrap()
+    PhasesFile::read(file("phases.json", text).1).unwrap()
 }
 
 /// Against: a phase that was completed, in a spelling that was not known, and is paid for once more.
@@ -177,7 +175,7 @@ fn a_folder_that_has_processed_nothing_may_say_null() {
 fn put(root: &Path, n: u64, created: Option<&str>) -> String {
     let created = created.map_or(String::new(), |at| format!(r#", "created_at": "{at}""#));
     let text = format!(r#"{{"strategy_name": "m", "strategy_state": {n}{created}}}"#);
-    let id = RegistryState::new(text.parse().unwrap()).unwrap().sha256();
+    let id = RegistryFile::new(text.parse().unwrap()).unwrap().sha256();
     fs::create_dir_all(root).unwrap();
     fs::write(root.join(format!("{id}.json")), text).unwrap();
     id
@@ -186,12 +184,12 @@ fn put(root: &Path, n: u64, created: Option<&str>) -> String {
 /// The state of the newest one, and what is remarked on.
 fn newest(root: &Path) -> (u64, Vec<String>) {
     let store = Store::in_memory().unwrap();
-    let imported = Registry::read(root).unwrap().import(&store, "").unwrap();
+    let imported = RegistryFolder::read(root).unwrap().import(&store, "").unwrap();
     (state_of(&store), imported.remarks)
 }
 
 fn state_of(store: &Store) -> u64 {
-    let state = RegistryState::of_run(store, "m").unwrap();
+    let state = RegistryFile::of_run(store, "m").unwrap();
     state.json().get("strategy_state").and_then(Json::as_u64).unwrap()
 }
 
@@ -239,7 +237,7 @@ fn two_of_the_same_time_are_remarked_on_where_one_of_them_is_the_newest() {
 }
 
 fn save(store: &Store, states: impl Iterator<Item = u64>) {
-    let mut run = store.run::<RegistryState>("m").unwrap();
+    let mut run = store.run::<RegistryFile>("m").unwrap();
     for (nth, state) in states.enumerate() {
         let key = format!("{nth}");
         run.step(key, nth as u64, |tx| {
@@ -260,14 +258,14 @@ fn given_back_the_newest_is_the_same_one() {
         save(&store, (0..19).chain([last]));
         let back = folder();
         for _ in 0..2 {
-            Registry::export(&store, "m", back.path()).unwrap();
+            RegistryFolder::export(&store, "m", back.path()).unwrap();
         }
         let other = Store::in_memory().unwrap();
-        Registry::read(back.path()).unwrap().import(&other, "").unwrap();
+        RegistryFolder::read(back.path()).unwrap().import(&other, "").unwrap();
         assert_eq!(state_of(&other), last);
         // Once more from there.
         let again = folder();
-        Registry::export(&other, "m", again.path()).unwrap();
+        RegistryFolder::export(&other, "m", again.path()).unwrap();
         assert_eq!(newest(again.path()).0, last);
     }
 }
@@ -279,8 +277,8 @@ fn an_export_beside_an_older_one_keeps_the_order_or_says_that_it_cannot() {
     let store = Options::new().clock(now.clone()).in_memory().unwrap();
     save(&store, 0..2);
     let back = folder();
-    Registry::export(&store, "m", back.path()).unwrap();
-    let mut run = store.run::<RegistryState>("m").unwrap();
+    RegistryFolder::export(&store, "m", back.path()).unwrap();
+    let mut run = store.run::<RegistryFile>("m").unwrap();
     now.advance(std::time::Duration::from_secs(1));
     run.step("back", 2, |tx| {
         tx.state.json_mut().set("strategy_state", 0u64.into());
@@ -288,10 +286,10 @@ fn an_export_beside_an_older_one_keeps_the_order_or_says_that_it_cannot() {
     })
     .unwrap();
     drop(run);
-    let refused = error(Registry::export(&store, "m", back.path()));
+    let refused = error(RegistryFolder::export(&store, "m", back.path()));
     assert_eq!(refused.kind(), ErrorKind::Conflict);
     let empty = folder();
-    Registry::export(&store, "m", empty.path()).unwrap();
+    RegistryFolder::export(&store, "m", empty.path()).unwrap();
     assert_eq!(newest(empty.path()).0, 0);
 }
 
@@ -302,10 +300,10 @@ fn what_was_saved_since_is_newer_than_what_was_imported() {
     let source = folder();
     put(source.path(), 1, Some("2036-03-01T00:00:00.5+00:00"));
     let store = Options::new().clock(clock()).in_memory().unwrap();
-    Registry::read(source.path()).unwrap().import(&store, "").unwrap();
+    RegistryFolder::read(source.path()).unwrap().import(&store, "").unwrap();
     save(&store, [5, 6].into_iter());
     let back = folder();
-    assert_eq!(Registry::export(&store, "m", back.path()).unwrap(), 3);
+    assert_eq!(RegistryFolder::export(&store, "m", back.path()).unwrap(), 3);
     assert_eq!(newest(back.path()), (6, vec![]));
 }
 
@@ -321,14 +319,14 @@ fn a_dict_whose_keys_were_numbers_is_proven() {
     let root = folder();
     let path = root.path().join(format!("{id}.json"));
     fs::write(&path, &text).unwrap();
-    assert_eq!(RegistryState::read(&path).unwrap().sha256(), id);
+    assert_eq!(RegistryFile::read(&path).unwrap().sha256(), id);
     assert_eq!(newest(root.path()), (1, vec![]));
     let store = Store::in_memory().unwrap();
-    Registry::read(root.path()).unwrap().import(&store, "").unwrap();
+    RegistryFolder::read(root.path()).unwrap().import(&store, "").unwrap();
     let back = folder();
-    Registry::export(&store, "m", back.path()).unwrap();
-    assert_eq!(RegistryState::read(back.path().join(format!("{id}.json"))).unwrap().sha256(), id);
+    RegistryFolder::export(&store, "m", back.path()).unwrap();
+    assert_eq!(RegistryFile::read(back.path().join(format!("{id}.json"))).unwrap().sha256(), id);
     // Another number in it is still told.
     fs::write(&path, text.replace("\"2\": 1", "\"2\": 3")).unwrap();
-    assert_eq!(error(RegistryState::read(&path)).kind(), ErrorKind::Damaged);
+    assert_eq!(error(RegistryFile::read(&path)).kind(), ErrorKind::Damaged);
 }

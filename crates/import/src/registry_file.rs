@@ -1,20 +1,15 @@
 //! One checkpoint of a registry: a document that its name proves.
 
-use std::fmt;
 use std::path::Path;
 
-use super::check::{At, Found, Wrong};
-use super::document::{self, document};
-use super::json::Json;
-use super::named::{hashes, is_named};
-use super::source::{DOCUMENT_BYTES_MAX, Source};
-use super::time::{Moment, parse_time};
-use crate::error::{Error, Result};
-use crate::id::RunName;
-use crate::ledger::Versioned;
-use crate::record::Codec;
-use crate::step::{Labels, state_now};
-use crate::store::Store;
+use milepost::{Labels, Result};
+
+use crate::check::{At, Found, Wrong};
+use crate::document::document;
+use crate::json::Json;
+use crate::named::{hashes, is_named};
+use crate::source::{DOCUMENT_BYTES_MAX, Source};
+use crate::time::{Moment, parse_time};
 
 /// The longest text that is made a label, in bytes, and the most labels of one checkpoint.
 const LABEL_BYTES_MAX: usize = 512;
@@ -24,11 +19,11 @@ document! {
     /// One checkpoint of a strategy-state registry: portfolio, orders, the strategy's state, metadata.
     ///
     /// Its file is named by the SHA-256 of its canonical JSON, without `checkpoint_id` and `created_at`;
-    /// see [`sha256`](RegistryState::sha256). [`Registry`](crate::Registry) imports a whole tree of them.
-    RegistryState, "milepost.registry-state", check
+    /// see [`sha256`](RegistryFile::sha256). [`RegistryFolder`](crate::RegistryFolder) imports a whole tree of them.
+    RegistryFile, "milepost.registry-state", check
 }
 
-impl RegistryState {
+impl RegistryFile {
     /// Reads a file of a registry, and proves it by its name. The file is not changed.
     ///
     /// # Errors
@@ -92,7 +87,7 @@ impl RegistryState {
     }
 }
 
-impl Default for RegistryState {
+impl Default for RegistryFile {
     /// Of no strategy, and nothing in it.
     fn default() -> Self {
         Self(Json::Object(vec![("strategy_name".to_owned(), "".into())]))

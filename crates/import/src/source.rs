@@ -1,14 +1,15 @@
 //! Files of a replaced program: read whole and never changed; and written, for it to read again.
 
 use std::fs::{self, File};
-use std::io::{self, Read};
+use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
-use super::check::Wrong;
-use super::json::Json;
-use super::parse::{Fault, byte_of, parse};
-use crate::error::{Error, ErrorKind, Result};
-use crate::store;
+use milepost::{Error, ErrorKind, Result};
+
+use crate::check::Wrong;
+use crate::error::invalid;
+use crate::json::Json;
+use crate::parse::{Fault, byte_of, parse};
 
 /// The longest document, in bytes.
 pub(super) const DOCUMENT_BYTES_MAX: u64 = 64 << 20;
@@ -29,7 +30,7 @@ impl Source {
         let name = path.display();
         let metadata = fs::symlink_metadata(path).map_err(|error| unread(path, error))?;
         if !metadata.is_file() {
-            return Err(Error::invalid(format!(
+            return Err(invalid(format!(
                 "{name} is no regular file: name the file itself, not a folder, a link or a device"
             )));
         }
@@ -87,10 +88,60 @@ fn unread(path: &Path, error: io::Error) -> Error {
     Error::new(kind, format!("reading {}: {error}", path.display())).with_source(error)
 }
 
-/// Writes a new file, whole or not at all, and never in the place of another.
+/// Writes a new file, readable by its owner alone, and never in the place of another. When it
+/// returns, the file and its name are durable; a crash before leaves no file of that name or all of
+/// it, and at most a `.<name>.exporting-…`, which is safe to delete.
 ///
 /// # Errors
-/// `Conflict` if something stands there; `Io`, `NoSpace` or `NotFound`.
+/// `Conflict` if something has that name; `Io`, `NoSpace` or `NotFound`.
 pub(super) fn write_new(path: &Path, text: &str) -> Result<()> {
-    store::write_new(path, text.as_bytes(), &mut |_| Ok(()))
+    let of_file = |what: &str, error| Error::io(format!("{what} {}", path.display()), error);
+    let taken = |error: io::Error| {
+        let message = format!("{} exists already: choose another name", path.display());
+        Error::new(ErrorKind::Conflict, message).with_source(error)
+    };
+    if fs::symlink_metadata(path).is_ok() {
+        return Err(taken(io::ErrorKind::AlreadyExists.into()));
+    }
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let mut file = tempfile::Builder::new()
+        .prefix(&format!(".{name}.exporting-"))
+        .tempfile_in(folder)
+        .map_err(|error| of_file("making a file beside", error))?;
+    file.write_all(text.as_bytes()).map_err(|error| of_file("writing", error))?;
+    file.as_file().sync_all().map_err(|error| of_file("flushing", error))?;
+    file.rewind().map_err(|error| of_file("reading back", error))?;
+    let mut read = Vec::with_capacity(text.len());
+    file.read_to_end(&mut read).map_err(|error| of_file("reading back", error))?;
+    if read != text.as_bytes() {
+        let message = format!(
+            "what is read back from {} is not what was written: the disk or the memory of this \
+             machine is failing. The file was removed",
+            path.display()
+        );
+        return Err(Error::new(ErrorKind::Io, message));
+    }
+    file.persist_noclobber(path).map_err(|persist| match persist.error.kind() {
+        io::ErrorKind::AlreadyExists => taken(persist.error),
+        _ => of_file("naming", persist.error),
+    })?;
+    sync_folder(folder).map_err(|error| {
+        let what = "complete, but its name may not outlive a power cut";
+        of_file("flushing the folder of", error).context(format!("{} is {what}", path.display()))
+    })
+}
+
+#[cfg(unix)]
+fn sync_folder(folder: &Path) -> io::Result<()> {
+    File::open(folder)?.sync_all()
+}
+
+/// Elsewhere a name is durable with its file.
+#[cfg(not(unix))]
+fn sync_folder(_: &Path) -> io::Result<()> {
+    Ok(())
 }

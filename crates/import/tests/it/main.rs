@@ -1,10 +1,22 @@
 //! The files that a store replaces. Against a key that is lost on the way, a run that is set back, a
 //! number or a field that comes back as another one, a damaged file that is taken for a whole one, and
 //! a source that is changed.
+#![allow(missing_docs, unreachable_pub, reason = "tests are not read as documentation")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test that panics has failed, which is what it is for; helpers are tests too"
+)]
+#![allow(
+    clippy::items_after_statements,
+    clippy::cast_possible_truncation,
+    reason = "a type stands beside the one test it is for; numbers of tests are small"
+)]
 
 mod documents;
 mod registry;
 mod run_folder;
+mod support;
 mod total;
 
 use std::fs;
@@ -13,20 +25,21 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use milepost::testing::{Effect, Fault, Image, SimDisk};
-use milepost::{Error, ErrorKind, Imported, Options, Result, Store};
+use milepost::{Error, ErrorKind, Options, Result, Store};
+use milepost_import::ImportReport;
 use tempfile::TempDir;
 
 /// The samples, as the old programs wrote them.
-pub fn samples() -> PathBuf {
+fn samples() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/formats")
 }
 
-pub fn folder() -> TempDir {
+fn folder() -> TempDir {
     tempfile::tempdir().unwrap()
 }
 
 /// A file of this name in a folder of its own.
-pub fn file(name: &str, bytes: impl AsRef<[u8]>) -> (TempDir, PathBuf) {
+fn file(name: &str, bytes: impl AsRef<[u8]>) -> (TempDir, PathBuf) {
     let folder = folder();
     let path = folder.path().join(name);
     fs::write(&path, bytes).unwrap();
@@ -35,7 +48,7 @@ pub fn file(name: &str, bytes: impl AsRef<[u8]>) -> (TempDir, PathBuf) {
 
 /// Whether an error says where: the file, the byte, and why.
 #[track_caller]
-pub fn says(error: &Error, parts: &[&str]) {
+fn says(error: &Error, parts: &[&str]) {
     let text = error.to_string();
     for part in parts {
         assert!(text.contains(part), "{part:?} is not in: {text}");
@@ -45,7 +58,7 @@ pub fn says(error: &Error, parts: &[&str]) {
 /// Every file that differs from the sample by one byte, or ends earlier: is refused with a typed error
 /// that names the file and the byte, or is another legal one; and is never changed. How many were
 /// refused.
-pub fn damaged_everywhere(sample: &[u8], name: &str, read: impl Fn(&Path) -> Result<()>) -> usize {
+fn damaged_everywhere(sample: &[u8], name: &str, read: impl Fn(&Path) -> Result<()>) -> usize {
     let (_folder, path) = file(name, sample);
     // Written over in place: a file that is made anew is flushed by some file systems.
     let mut on_disk = fs::File::options().write(true).open(&path).unwrap();
@@ -78,8 +91,8 @@ pub fn damaged_everywhere(sample: &[u8], name: &str, read: impl Fn(&Path) -> Res
 
 /// Cuts an import short at each call that changes the disk, by a kill and by a power cut; then imports
 /// again on what is left, and holds what comes of it against the undisturbed import.
-pub fn crashed_everywhere<T: PartialEq + std::fmt::Debug>(
-    import: impl Fn(&Store) -> Result<Imported>,
+fn crashed_everywhere<T: PartialEq + std::fmt::Debug>(
+    import: impl Fn(&Store) -> Result<ImportReport>,
     content: impl Fn(&Store) -> T,
 ) {
     let options = Options::new();

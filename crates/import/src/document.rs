@@ -3,20 +3,15 @@
 
 use std::path::Path;
 
+use milepost::{Result, RunName, Store, Versioned};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::check::{Found, Wrong};
-use super::imported::Imported;
-use super::json::Json;
-use super::parse::Fault;
-use super::source::{DOCUMENT_BYTES_MAX, Source};
-use crate::error::{Error, ErrorKind, Result};
-use crate::id::RunName;
-use crate::ledger::Versioned;
-use crate::position::Position;
-use crate::step::{Arrival, Brings, bring_run};
-use crate::store::{Hold, HoldKind, Store};
+use crate::check::{Found, Wrong};
+use crate::json::Json;
+use crate::parse::Fault;
+use crate::report::ImportReport;
+use crate::source::{DOCUMENT_BYTES_MAX, Source};
 
 pub(super) type Rules = fn(&Json) -> Result<Found, Wrong>;
 
@@ -33,37 +28,13 @@ pub(super) fn validate(json: &Json, rules: Rules) -> Result<Found, String> {
     rules(json).map_err(|Wrong { path, why, .. }| Fault { byte: 0, path, why }.without_byte())
 }
 
-/// Keeps a run from being opened in this process while something is brought to it.
-pub(super) fn hold_run(store: &Store, run: &RunName) -> Result<Hold> {
-    store.hold(HoldKind::Run, run.as_str().as_bytes())?.ok_or_else(|| {
-        Error::new(
-            ErrorKind::Conflict,
-            format!("the run \"{run}\" is open in this process: import before it is opened"),
-        )
-    })
-}
-
 /// Writes a document as the state of a run, in one commit.
-pub(super) fn import<S>(store: &Store, run: &str, state: &S, found: Found) -> Result<Imported>
+pub(super) fn import<S>(store: &Store, run: &str, state: &S, found: Found) -> Result<ImportReport>
 where
     S: Versioned + Serialize + DeserializeOwned + 'static,
 {
-    let run = RunName::new(run)?;
-    let _hold = hold_run(store, &run)?;
-    let view = store.view()?;
-    let state = Brings::of(&view, state)?;
-    let (is_new, joined) = view.join(|plan| {
-        let arrival = Arrival {
-            run: &run,
-            position: Position::Start,
-            steps: found.steps,
-            content: &[],
-            beside: String::new(),
-        };
-        bring_run(plan, arrival, &state)
-    })?;
-    store.wait(joined)?;
-    Ok(Imported::one(run, is_new, found.remarks))
+    let is_new = store.import_run(run, state).steps(found.steps).commit()?;
+    Ok(ImportReport::one(RunName::new(run)?, is_new, found.remarks))
 }
 
 /// A type of a state that is a document.
@@ -71,15 +42,15 @@ macro_rules! document {
     ($(#[$doc:meta])* $name:ident, $schema:literal, $rules:path) => {
         $(#[$doc])*
         #[derive(Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-        pub struct $name($crate::ops::replaced::json::Json);
+        pub struct $name(crate::json::Json);
 
         impl $name {
             /// A document of this kind.
             ///
             /// # Errors
             /// `Invalid` if it is none; the message has the field.
-            pub fn new(json: Json) -> Result<Self> {
-                document::validate(&json, $rules).map_err(Error::invalid)?;
+            pub fn new(json: Json) -> milepost::Result<Self> {
+                crate::document::validate(&json, $rules).map_err(crate::error::invalid)?;
                 Ok(Self(json))
             }
 
@@ -88,8 +59,8 @@ macro_rules! document {
             /// # Errors
             /// `NotFound`; `SchemaMismatch` or `TooNew` if the run's state is another type;
             /// `Damaged`; `Invalid` for a bad name; `Poisoned`.
-            pub fn of_run(store: &Store, run: &str) -> Result<Self> {
-                state_now(store, &RunName::new(run)?)
+            pub fn of_run(store: &milepost::Store, run: &str) -> milepost::Result<Self> {
+                store.export_run(run)?.state()
             }
 
             /// The document, with every field it has.
@@ -105,19 +76,19 @@ macro_rules! document {
             }
         }
 
-        impl Versioned for $name {
+        impl milepost::Versioned for $name {
             const NAME: &'static str = $schema;
             const VERSION: u32 = 1;
-            const CODEC: Codec = Codec::Json;
+            const CODEC: milepost::Codec = milepost::Codec::Json;
 
             fn validate(&self) -> Result<(), String> {
-                document::validate(&self.0, $rules).map(drop)
+                crate::document::validate(&self.0, $rules).map(drop)
             }
         }
 
-        impl fmt::Debug for $name {
+        impl std::fmt::Debug for $name {
             /// How large it is, never what it says.
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                 f.debug_tuple(stringify!($name)).field(&self.0).finish()
             }
         }

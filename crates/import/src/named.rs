@@ -5,8 +5,8 @@ use std::cmp::Ordering;
 
 use sha2::{Digest, Sha256};
 
-use super::json::{Json, Layout};
-use super::number::is_number;
+use crate::json::{Json, Layout};
+use crate::number::is_number;
 
 /// Fields that are no part of what the name is the hash of.
 const NOT_HASHED: [&str; 2] = ["checkpoint_id", "created_at"];

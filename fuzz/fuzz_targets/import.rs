@@ -4,6 +4,6 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use milepost_fuzz::{panics, replaced};
+use milepost_fuzz::{import, panics};
 
-fuzz_target!(init: panics::keep_quiet(), |data: &[u8]| panics::play(|| replaced::play(data)));
+fuzz_target!(init: panics::keep_quiet(), |data: &[u8]| panics::play(|| import::play(data)));

@@ -4,13 +4,12 @@
 use std::fs;
 use std::path::Path;
 
-use milepost::{
-    ErrorKind, Imported, Json, Migrations, Phases, Position, Result, Store, TaskGraph, Versioned,
-};
+use milepost::{ErrorKind, Migrations, Position, Result, Store, Versioned};
+use milepost_import::{ImportReport, Json, PhasesFile, TaskGraphFile};
 use serde::{Deserialize, Serialize};
 
-use super::{crashed_everywhere, damaged_everywhere, file, folder, samples, says};
 use crate::support::{error, kind};
+use crate::{crashed_everywhere, damaged_everywhere, file, folder, samples, says};
 
 const GRAPH: &str = "F052-checkpoint.json";
 const PHASES: &str = "checkpoint_fastapi_pipeline_abc12345.json";
@@ -30,34 +29,34 @@ fn graph(more: &str) -> String {
     )
 }
 
-fn graph_of(text: &str) -> Result<TaskGraph> {
-    TaskGraph::read(file("graph.json", text).1)
+fn graph_of(text: &str) -> Result<TaskGraphFile> {
+    TaskGraphFile::read(file("graph.json", text).1)
 }
 
-fn phases_of(text: &str) -> Result<Phases> {
-    Phases::read(file("phases.json", text).1)
+fn phases_of(text: &str) -> Result<PhasesFile> {
+    PhasesFile::read(file("phases.json", text).1)
 }
 
 #[test]
 fn the_sample_of_a_graph_is_a_run_and_comes_back() {
     let source = samples().join(GRAPH);
     let store = Store::in_memory().unwrap();
-    let imported = TaskGraph::read(&source).unwrap().import(&store, "F052").unwrap();
+    let imported = TaskGraphFile::read(&source).unwrap().import(&store, "F052").unwrap();
     assert_eq!((imported.imported, imported.remarks.len()), (1, 0));
     let view = store.inspect_run("F052").unwrap();
     assert_eq!((view.schema.as_str(), view.steps), ("milepost.task-graph", 2));
     assert_eq!(view.position, Position::Start);
     says_json(&view.state_json, &[r#""indegree":1"#, r#""failed":["00-052-03"]"#]);
-    let graph = store.run::<TaskGraph>("F052").unwrap().state().clone();
+    let graph = store.run::<TaskGraphFile>("F052").unwrap().state().clone();
     assert_eq!(graph.feature_id(), "F052");
     assert_eq!(graph.completed(), ["00-052-01", "00-052-02"]);
     assert_eq!(graph.failed(), ["00-052-03"]);
     assert_eq!(graph.nodes().len(), 2);
     let back = folder();
     let back = back.path().join("back.json");
-    TaskGraph::of_run(&store, "F052").unwrap().write(&back).unwrap();
+    TaskGraphFile::of_run(&store, "F052").unwrap().write(&back).unwrap();
     same(&source, &back);
-    TaskGraph::read(&back).unwrap();
+    TaskGraphFile::read(&back).unwrap();
     assert_eq!(kind(graph.write(&back)), ErrorKind::Conflict);
 }
 
@@ -71,35 +70,35 @@ fn says_json(json: &str, parts: &[&str]) {
 fn the_sample_of_a_pipeline_is_a_run_and_comes_back() {
     let source = samples().join(PHASES);
     let store = Store::in_memory().unwrap();
-    let imported = Phases::read(&source).unwrap().import(&store, "pipeline").unwrap();
+    let imported = PhasesFile::read(&source).unwrap().import(&store, "pipeline").unwrap();
     assert_eq!((imported.imported, imported.remarks), (1, vec![]));
     let view = store.inspect_run("pipeline").unwrap();
     assert_eq!((view.schema.as_str(), view.steps), ("milepost.phases", 2));
     says_json(&view.state_json, &[r#""total_cost_usd":0.62"#, r#""status":"failed""#]);
-    let phases = store.run::<Phases>("pipeline").unwrap().state().clone();
+    let phases = store.run::<PhasesFile>("pipeline").unwrap().state().clone();
     assert_eq!(phases.test_id(), "fastapi_pipeline_abc12345");
     let order: Vec<_> = phases.phases().iter().map(|(name, _)| name.as_str()).collect();
     assert_eq!(order, ["discovery", "masterplan", "code_generation", "atomization"]);
     assert_eq!(phases.next().unwrap(), Some("code_generation"));
     let back = folder();
     let back = back.path().join("back.json");
-    Phases::of_run(&store, "pipeline").unwrap().write(&back).unwrap();
+    PhasesFile::of_run(&store, "pipeline").unwrap().write(&back).unwrap();
     same(&source, &back);
     // A checkpoint of it loads as what it is.
     let id = store.checkpoints().save("pipeline", &milepost::Labels::new()).unwrap();
-    assert!(store.checkpoints().load::<Phases>(&id).unwrap() == phases);
+    assert!(store.checkpoints().load::<PhasesFile>(&id).unwrap() == phases);
 }
 
 #[test]
 fn importing_twice_changes_nothing_and_sets_nothing_back() {
     let store = Store::in_memory().unwrap();
-    let read = TaskGraph::read(samples().join(GRAPH)).unwrap();
+    let read = TaskGraphFile::read(samples().join(GRAPH)).unwrap();
     read.import(&store, "F052").unwrap();
     let before = store.newest_commit().unwrap();
     let again = read.import(&store, "F052").unwrap();
     assert_eq!((again.imported, again.already_there), (0, 1));
     assert_eq!(store.newest_commit().unwrap(), before);
-    let mut run = store.run::<TaskGraph>("F052").unwrap();
+    let mut run = store.run::<TaskGraphFile>("F052").unwrap();
     run.step("00-052-03", 0, |tx| {
         tx.state.json_mut().set("failed", Json::List(vec![]));
         Ok(())
@@ -109,7 +108,7 @@ fn importing_twice_changes_nothing_and_sets_nothing_back() {
     let error = error(read.import(&store, "F052"));
     assert_eq!(error.kind(), ErrorKind::Conflict);
     says(&error, &["has gone on", "after 2 steps", "after 3"]);
-    let now = TaskGraph::of_run(&store, "F052").unwrap();
+    let now = TaskGraphFile::of_run(&store, "F052").unwrap();
     assert!(now.failed().is_empty(), "what was done since is not undone");
     // The dispatcher went on: not the same source any more.
     let store = Store::in_memory().unwrap();
@@ -120,8 +119,8 @@ fn importing_twice_changes_nothing_and_sets_nothing_back() {
 #[test]
 fn a_step_that_leaves_what_the_old_program_cannot_read_is_refused() {
     let store = Store::in_memory().unwrap();
-    TaskGraph::read(samples().join(GRAPH)).unwrap().import(&store, "F052").unwrap();
-    let mut run = store.run::<TaskGraph>("F052").unwrap();
+    TaskGraphFile::read(samples().join(GRAPH)).unwrap().import(&store, "F052").unwrap();
+    let mut run = store.run::<TaskGraphFile>("F052").unwrap();
     for (field, value) in [
         ("completed", Json::from("all of them")),
         ("version", Json::from("2.0")),
@@ -137,7 +136,7 @@ fn a_step_that_leaves_what_the_old_program_cannot_read_is_refused() {
         assert!(*run.state() == before);
         let mut json = before.json().clone();
         json.set(field, value);
-        assert_eq!(kind(TaskGraph::new(json)), ErrorKind::Invalid, "{field}");
+        assert_eq!(kind(TaskGraphFile::new(json)), ErrorKind::Invalid, "{field}");
     }
 }
 
@@ -166,12 +165,12 @@ fn every_legal_graph_is_read_and_comes_back_with_every_digit() {
     ];
     for (nth, text) in many.iter().enumerate() {
         let (_folder, source) = file("graph.json", text);
-        let read = TaskGraph::read(&source).unwrap_or_else(|error| panic!("{nth}: {error}"));
+        let read = TaskGraphFile::read(&source).unwrap_or_else(|error| panic!("{nth}: {error}"));
         let store = Store::in_memory().unwrap();
         read.import(&store, "run").unwrap();
         assert!(read.import(&store, "run").unwrap().is_unchanged());
         let back = source.with_file_name("back.json");
-        TaskGraph::of_run(&store, "run").unwrap().write(&back).unwrap();
+        TaskGraphFile::of_run(&store, "run").unwrap().write(&back).unwrap();
         same(&source, &back);
         assert!(fs::read_to_string(&back).unwrap().is_ascii());
         assert_eq!(fs::read_to_string(&source).unwrap(), *text);
@@ -252,8 +251,8 @@ fn what_is_damaged_is_refused_with_file_byte_and_field() {
 #[test]
 fn every_damaged_byte_of_the_documents_is_told_or_means_something_else() {
     for (name, read) in [
-        (GRAPH, (|path| TaskGraph::read(path).map(drop)) as fn(&Path) -> Result<()>),
-        (PHASES, |path| Phases::read(path).map(drop)),
+        (GRAPH, (|path| TaskGraphFile::read(path).map(drop)) as fn(&Path) -> Result<()>),
+        (PHASES, |path| PhasesFile::read(path).map(drop)),
     ] {
         let sample = fs::read(samples().join(name)).unwrap();
         let refused = damaged_everywhere(&sample, name, read);
@@ -263,17 +262,17 @@ fn every_damaged_byte_of_the_documents_is_told_or_means_something_else() {
 
 #[test]
 fn an_import_that_was_cut_short_anywhere_is_done_by_the_next_one() {
-    let graph = TaskGraph::read(samples().join(GRAPH)).unwrap();
-    let phases = Phases::read(samples().join(PHASES)).unwrap();
-    let import = |store: &Store| -> Result<Imported> {
+    let graph = TaskGraphFile::read(samples().join(GRAPH)).unwrap();
+    let phases = PhasesFile::read(samples().join(PHASES)).unwrap();
+    let import = |store: &Store| -> Result<ImportReport> {
         let graph = graph.import(store, "graph")?;
         let mut both = phases.import(store, "phases")?;
         both.imported += graph.imported;
         Ok(both)
     };
     crashed_everywhere(import, |store| {
-        let graph = TaskGraph::of_run(store, "graph").unwrap().json().to_string();
-        (graph, Phases::of_run(store, "phases").unwrap().json().to_string())
+        let graph = TaskGraphFile::of_run(store, "graph").unwrap().json().to_string();
+        (graph, PhasesFile::of_run(store, "phases").unwrap().json().to_string())
     });
 }
 
@@ -288,11 +287,11 @@ fn a_migration_makes_a_type_of_ones_own_of_it() {
         const VERSION: u32 = 1;
     }
     let store = Store::in_memory().unwrap();
-    TaskGraph::read(samples().join(GRAPH)).unwrap().import(&store, "F052").unwrap();
-    let to_mine = Migrations::new().step::<TaskGraph, Mine>(|old| {
+    TaskGraphFile::read(samples().join(GRAPH)).unwrap().import(&store, "F052").unwrap();
+    let to_mine = Migrations::new().step::<TaskGraphFile, Mine>(|old| {
         Ok(Mine { done: old.completed().into_iter().map(str::to_owned).collect() })
     });
     let run = store.run_with::<Mine>("F052", &to_mine).unwrap();
     assert_eq!(run.state().done, ["00-052-01", "00-052-02"]);
-    assert_eq!(kind(Phases::of_run(&store, "F052")), ErrorKind::SchemaMismatch);
+    assert_eq!(kind(PhasesFile::of_run(&store, "F052")), ErrorKind::SchemaMismatch);
 }

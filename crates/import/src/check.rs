@@ -1,8 +1,9 @@
 //! What the fields of a document must be. Who objects says where.
 
-use super::json::Json;
-use super::parse::{Part, Path};
-use crate::error::ErrorKind;
+use milepost::ErrorKind;
+
+use crate::json::Json;
+use crate::parse::{Part, Path};
 
 /// What is wrong with a document that is JSON.
 #[derive(Debug, PartialEq, Eq)]
