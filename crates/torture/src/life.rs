@@ -212,6 +212,8 @@ struct Points {
     /// Operations of the disk in this phase, and readings of the clock.
     operations: AtomicU64,
     readings: AtomicU64,
+    /// What the clock says has passed.
+    elapsed_ms: AtomicU64,
     counts: std::sync::Mutex<Vec<String>>,
 }
 
@@ -222,6 +224,7 @@ impl Points {
             phase: std::sync::Mutex::new("open"),
             operations: AtomicU64::new(0),
             readings: AtomicU64::new(0),
+            elapsed_ms: AtomicU64::new(0),
             counts: std::sync::Mutex::default(),
         }
     }
@@ -279,8 +282,10 @@ impl Clock for PausingClock {
         SystemClock.now()
     }
 
+    /// A millisecond more each time: a call reads the clock again when a millisecond has passed since it
+    /// read it first, and how many readings there are must not be for the machine to decide.
     fn elapsed(&self) -> Duration {
-        SystemClock.elapsed()
+        Duration::from_millis(self.0.elapsed_ms.fetch_add(1, Ordering::SeqCst))
     }
 }
 
