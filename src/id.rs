@@ -33,6 +33,12 @@ macro_rules! name {
             }
         }
 
+        impl AsRef<str> for $name {
+            fn as_ref(&self) -> &str {
+                &self.0
+            }
+        }
+
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str(&self.0)
@@ -59,8 +65,8 @@ name! {
     RunName, "run"
 }
 name! {
-    /// Which queue of intents; a relay delivers one topic to one receiver.
-    Topic, "topic"
+    /// The name of a queue of intents; see [`Topic`](crate::Topic).
+    TopicName, "topic"
 }
 name! {
     /// Which name space of idempotency keys a claim belongs to.
@@ -68,7 +74,7 @@ name! {
 }
 
 /// The longest name of a run, a topic or a scope, in bytes: it must fit in one length byte.
-const NAME_BYTES_MAX: usize = 200;
+pub(crate) const NAME_BYTES_MAX: usize = 200;
 
 fn checked_name(what: &str, name: &str) -> Result<Arc<str>> {
     if name.is_empty() || name.len() > NAME_BYTES_MAX {
@@ -219,18 +225,18 @@ impl fmt::Debug for CheckpointId {
 /// Which intent: its topic, and its number in the store.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct IntentId {
-    topic: Topic,
+    topic: TopicName,
     sequence: u64,
 }
 
 impl IntentId {
-    pub(crate) fn new(topic: Topic, sequence: u64) -> Self {
+    pub(crate) fn new(topic: TopicName, sequence: u64) -> Self {
         Self { topic, sequence }
     }
 
     /// The queue it stands in.
     #[must_use]
-    pub fn topic(&self) -> &Topic {
+    pub fn topic(&self) -> &TopicName {
         &self.topic
     }
 
@@ -299,7 +305,7 @@ mod tests {
     #[test]
     fn an_external_id_is_the_same_for_every_attempt_and_fits_an_exchange() {
         let store = StoreId::draw(1, b"x");
-        let intent = IntentId::new(Topic::new("orders").unwrap(), 7);
+        let intent = IntentId::new(TopicName::new("orders").unwrap(), 7);
         let id = ExternalId::derive(store, Incarnation::new(1), &intent);
         assert_eq!(id, ExternalId::derive(store, Incarnation::new(1), &intent));
         assert!(id.as_str().len() <= 36);
@@ -309,7 +315,7 @@ mod tests {
     #[test]
     fn a_restored_copy_never_uses_an_external_id_again() {
         let store = StoreId::draw(1, b"x");
-        let intent = IntentId::new(Topic::new("orders").unwrap(), 7);
+        let intent = IntentId::new(TopicName::new("orders").unwrap(), 7);
         assert_ne!(
             ExternalId::derive(store, Incarnation::new(1), &intent),
             ExternalId::derive(store, Incarnation::new(2), &intent)
@@ -335,7 +341,7 @@ mod tests {
         }
         let long = "x".repeat(201);
         refuses::<RunName>(&["", &long, "a\nb"]);
-        refuses::<Topic>(&["", &long, "a\0b"]);
+        refuses::<TopicName>(&["", &long, "a\0b"]);
         refuses::<Scope>(&["", &long, "\u{7f}"]);
         let upper = "MP".repeat(17);
         refuses::<ExternalId>(&["", &upper, &"a".repeat(33), &"a".repeat(35), &"ä".repeat(17)]);
@@ -343,7 +349,7 @@ mod tests {
 
     #[test]
     fn a_name_is_written_as_its_text_and_comes_back() {
-        let topic = Topic::new("orders").unwrap();
+        let topic = TopicName::new("orders").unwrap();
         assert_eq!(encode(&topic).unwrap(), encode("orders").unwrap());
         assert_eq!(serde_json::to_string(&topic).unwrap(), "\"orders\"");
         let id =

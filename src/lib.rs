@@ -30,8 +30,11 @@
 //! # A whole bot
 //!
 //! ```
-//! use milepost::{Delivery, Probe, Receiver, Relay, Sent, Store, Versioned};
+//! use milepost::{Delivery, Endpoint, Probe, Sent, Store, Topic, Versioned};
 //! use serde::{Deserialize, Serialize};
+//!
+//! /// Orders of so many shares; the exchange answers with a text.
+//! const ORDERS: Topic<i64, String> = Topic::new("orders");
 //!
 //! /// Everything the bot must not forget.
 //! #[derive(Default, Serialize, Deserialize)]
@@ -45,14 +48,11 @@
 //!     const VERSION: u32 = 1;
 //! }
 //!
-//! /// The exchange, behind the two questions a relay asks.
+//! /// The exchange, as a relay sees it.
 //! struct Exchange;
 //!
-//! impl Receiver for Exchange {
-//!     type Request = i64;
-//!     type Outcome = String;
-//!
-//!     fn send(&mut self, order: &Delivery<i64>) -> Sent<String> {
+//! impl Endpoint<i64, String> for Exchange {
+//!     fn call(&mut self, order: &Delivery<i64>) -> Sent<String> {
 //!         // Hand `order.external_id` to the exchange as the client order id.
 //!         Sent::Confirmed(format!("bought {}", order.payload))
 //!     }
@@ -67,17 +67,17 @@
 //! # let bars = [("2026-02-16", 598_10), ("2026-02-17", 601_25)];
 //! let store = Store::open_or_create(&path)?;
 //! let mut run = store.run::<Momentum>("spy-daily")?;
-//! let orders = Relay::new(&store, "orders");
+//! let relay = store.relay(&ORDERS);
 //! for (index, (date, close)) in (0u64..).zip(bars) {
 //!     run.step(date, index, |tx| {
 //!         if close > tx.state.last_close {
 //!             tx.state.holdings += 1;
-//!             tx.emit("orders", &1i64)?;
+//!             tx.emit(&ORDERS, &1)?;
 //!         }
 //!         tx.state.last_close = close;
 //!         Ok(())
 //!     })?;
-//!     orders.run_once(&mut Exchange)?;
+//!     relay.deliver(&mut Exchange)?;
 //! }
 //! assert_eq!(run.state().holdings, 2);
 //! # Ok::<(), milepost::Error>(())
@@ -109,6 +109,7 @@ mod error;
 mod id;
 mod position;
 mod seq;
+mod topic;
 
 mod record;
 
@@ -127,8 +128,8 @@ pub mod testing;
 
 pub use clock::{Clock, ManualClock, SinceBoot, SystemClock, Timestamp};
 pub use error::{Error, ErrorKind, Result};
-pub use exec::{Delivered, Delivery, OnUnknown, Probe, Problem, Receiver, Relay, Sent};
-pub use id::{CheckpointId, ExternalId, Fingerprint, IntentId, RunName, Scope, StoreId, Topic};
+pub use exec::{Delivery, DeliveryReport, Endpoint, OnUnknown, Probe, Problem, Relay, Sent};
+pub use id::{CheckpointId, ExternalId, Fingerprint, IntentId, RunName, Scope, StoreId, TopicName};
 pub use ledger::{AuditAction, AuditEntry, Key, RequestMatch, SettledBy, Versioned};
 pub use ops::{
     DamagedRow, ImportedSavepoint, Quarantine, Quarantined, Repair, RepairOptions,
@@ -147,6 +148,7 @@ pub use store::{
     Compaction, Disk, Durability, Limits, MemoryDisk, OnCopy, Options, Pending, Reopen, Resolution,
     Retention, SettledRetention, Store, StoreSize, compact,
 };
+pub use topic::Topic;
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

@@ -5,8 +5,11 @@ use std::time::Duration;
 
 use criterion::Criterion;
 use milepost::testing::Rng;
-use milepost::{Error, MemoryDisk, Options, Run, Store, Versioned};
+use milepost::{Error, MemoryDisk, Options, Run, Store, Topic, Versioned};
 use serde::{Deserialize, Serialize};
+
+/// Orders of a number and a price.
+pub const ORDERS: Topic<(u64, i64), u64> = Topic::new("orders");
 
 /// Sizes of a state, in bytes: a few counters, a window, the most that stays in one piece.
 pub const STATE_BYTES: [usize; 3] = [100, 4 << 10, 64 << 10];

@@ -2,7 +2,7 @@
 //! counted is the key's look-up, the closure, what it gathers, and the state put back by its bytes.
 use criterion::{BenchmarkId, Criterion, Throughput};
 
-use crate::common::{STATE_BYTES, in_memory, is_trial, key_of, refuse, run_of};
+use crate::common::{ORDERS, STATE_BYTES, in_memory, is_trial, key_of, refuse, run_of};
 
 pub fn benches(criterion: &mut Criterion) {
     by_state(criterion);
@@ -26,12 +26,14 @@ fn by_effects(criterion: &mut Criterion) {
     for count in [1u64, 10, 100] {
         let store = in_memory();
         let mut run = run_of(&store, 100);
+        // The types of the topic are durable, as they are in a program that runs.
+        run.step("first", 0, |tx| tx.emit(&ORDERS, &(0, 59_810))).unwrap();
         group.throughput(Throughput::Elements(count));
         group.bench_function(BenchmarkId::from_parameter(count), |bench| {
             bench.iter(|| {
                 run.step("new", 1, |tx| {
                     for n in 0..count {
-                        tx.emit("orders", &(n, 59_810i64))?;
+                        tx.emit(&ORDERS, &(n, 59_810i64))?;
                         tx.put(key_of(n), &n)?;
                     }
                     refuse::<()>()
@@ -49,6 +51,8 @@ fn by_batch(criterion: &mut Criterion) {
     for count in counts {
         let store = in_memory();
         let mut run = run_of(&store, 100);
+        // The types of the topic are durable, as they are in a program that runs.
+        run.step("first", 0, |tx| tx.emit(&ORDERS, &(0, 59_810))).unwrap();
         group.throughput(Throughput::Elements(*count));
         group.bench_function(BenchmarkId::from_parameter(count), |bench| {
             bench.iter(|| {

@@ -3,7 +3,7 @@
 use criterion::{BenchmarkId, Criterion, Throughput};
 use milepost::{Claimed, Store};
 
-use crate::common::{STATE_BYTES, in_memory, is_trial, key_of, run_of};
+use crate::common::{ORDERS, STATE_BYTES, in_memory, is_trial, key_of, run_of};
 
 pub fn benches(criterion: &mut Criterion) {
     let folder = tempfile::tempdir().unwrap();
@@ -37,7 +37,7 @@ fn one(criterion: &mut Criterion, place: &str, store: &Store, bytes: usize) {
         group.bench_function("with_an_intent", |bench| {
             bench.iter(|| {
                 n += 1;
-                run.step(key_of(n), n, |tx| tx.emit("orders", &(n, 59_810i64)).map(|_| n)).unwrap()
+                run.step(key_of(n), n, |tx| tx.emit(&ORDERS, &(n, 59_810i64)).map(|_| n)).unwrap()
             });
         });
     }

@@ -4,12 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use milepost::{
-    Claimed, Delivery, Error, ErrorKind, Key, ManualClock, MemoryDisk, Options, Receiver, Relay,
-    Result, Sent, Store, Timestamp, Versioned,
-};
+use milepost::{Claimed, Delivery, Endpoint, Error, ErrorKind, Key, ManualClock, MemoryDisk, Options, Result, Sent, Store, Timestamp, Topic, Versioned};
 use serde::{Deserialize, Serialize};
 
+const ORDERS: Topic<u64, u64> = Topic::new("orders");
 const KEYS: u64 = 60;
 const NOW: Timestamp = Timestamp::from_ms(1_700_000_000_000);
 
@@ -50,13 +48,13 @@ fn fill(store: &Store) -> Result<()> {
             tx.state.closes.push(59_000 + n);
             if n.is_multiple_of(10) {
                 tx.put(name_of(n), &(n, "row".to_owned()))?;
-                tx.emit("orders", &n)?;
+                tx.emit(&ORDERS, &n)?;
             }
             Ok(n)
         })?;
     }
-    let (orders, mut receiver) = (Relay::new(store, "orders"), InTurn(0));
-    orders.run_once(&mut receiver)?;
+    let (orders, mut receiver) = (store.relay(&ORDERS), InTurn(0));
+    orders.deliver(&mut receiver)?;
     let doubts = store.recovery()?.intents_in_doubt;
     store.intents().confirm(&doubts[0], Some(&1u64), "by hand")?;
     for n in 0..9u64 {
@@ -81,11 +79,8 @@ fn key_of(n: u64) -> Key {
 /// Confirms, doubts, does not send and refuses, in turn.
 struct InTurn(u64);
 
-impl Receiver for InTurn {
-    type Request = u64;
-    type Outcome = u64;
-
-    fn send(&mut self, _: &Delivery<u64>) -> Sent<u64> {
+impl Endpoint<u64, u64> for InTurn {
+    fn call(&mut self, _: &Delivery<u64>) -> Sent<u64> {
         self.0 += 1;
         match self.0 % 4 {
             0 => Sent::Rejected("no funds".into()),
@@ -130,7 +125,7 @@ pub fn ask(store: &Store) -> Answers {
     for (name, list) in ["outstanding", "settled"].into_iter().zip(list) {
         if let Ok(list) = &list {
             for intent in list {
-                let whole = store.intent::<u64, u64>(&intent.id);
+                let whole = store.intent(&ORDERS, &intent.id);
                 note(format!("intent {}", intent.id), whole.map(|intent| format!("{intent:?}")));
             }
         }

@@ -2,4 +2,4 @@
 
 mod relay;
 
-pub use relay::{Delivered, Delivery, OnUnknown, Probe, Problem, Receiver, Relay, Sent};
+pub use relay::{Delivery, DeliveryReport, Endpoint, OnUnknown, Probe, Problem, Relay, Sent};

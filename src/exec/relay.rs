@@ -1,36 +1,59 @@
-//! The relay: delivers the intents of one topic to one receiver.
+//! The relay: delivers the intents of one topic to one endpoint.
 //!
 //! The order of its commits carries the promise. `InFlight` is durable before the call, so a crash
-//! in the call is known as doubt; and nothing leaves doubt before the receiver has been asked.
+//! in the call is known as doubt; and nothing leaves doubt before the endpoint has been asked.
 
 use std::fmt;
+use std::marker::PhantomData;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::Store;
 use crate::error::{Error, ErrorKind, Result};
-use crate::id::{ExternalId, IntentId, Topic};
+use crate::id::{ExternalId, IntentId, TopicName};
 use crate::ledger::{IntentEvent, SettledBy, Stage};
 use crate::step::{
     Outstanding, advance, check_types, outcome_of, outstanding, payload_of, reserve_topic,
 };
+use crate::topic::Topic;
 
-/// Whoever carries out the effects of a topic: an exchange, a payment service, a mail server.
-pub trait Receiver {
-    /// What a step emitted.
-    type Request: Serialize + DeserializeOwned + 'static;
-    /// What the receiver answers.
-    type Outcome: Serialize + DeserializeOwned + 'static;
-
-    /// Carries out one effect and says what is known of it afterwards. A panic leaves it in doubt.
-    fn send(&mut self, delivery: &Delivery<Self::Request>) -> Sent<Self::Outcome>;
+/// What carries out the effects of a [`Topic<P, O>`](Topic): an exchange, a payment service, a mail
+/// server. One type can be the endpoint of several topics.
+///
+/// # Example: an exchange that is asked by client order id
+///
+/// ```
+/// use milepost::{Delivery, Endpoint, Probe, Sent};
+/// use std::collections::BTreeMap;
+///
+/// /// Fills by client order id.
+/// struct Exchange(BTreeMap<String, i64>);
+///
+/// impl Endpoint<i64, i64> for Exchange {
+///     fn call(&mut self, order: &Delivery<i64>) -> Sent<i64> {
+///         let price = order.payload * 601;
+///         self.0.insert(order.external_id.to_string(), price);
+///         Sent::Confirmed(price)
+///     }
+///
+///     fn probe(&mut self, order: &Delivery<i64>) -> Probe<i64> {
+///         match self.0.get(order.external_id.as_str()) {
+///             Some(price) => Probe::Applied(*price),
+///             None => Probe::NotApplied,
+///         }
+///     }
+/// }
+/// ```
+pub trait Endpoint<P, O> {
+    /// Carries out one effect and reports what is known of it afterwards. A panic leaves it in doubt.
+    fn call(&mut self, delivery: &Delivery<P>) -> Sent<O>;
 
     /// Finds out what became of an effect that may have been sent, by its external id.
     ///
-    /// Say [`Probe::NotApplied`] only if it *cannot* be applied any more by a request that is still
-    /// on its way. The default knows nothing: such effects are held for a person.
-    fn probe(&mut self, delivery: &Delivery<Self::Request>) -> Probe<Self::Outcome> {
+    /// Answer [`Probe::NotApplied`] only if it *cannot* be applied any more by a request that is still
+    /// on its way. The default knows nothing: such effects are held for an operator.
+    fn probe(&mut self, delivery: &Delivery<P>) -> Probe<O> {
         let _ = delivery;
         Probe::Unknown
     }
@@ -42,7 +65,7 @@ pub trait Receiver {
 pub struct Delivery<P> {
     /// Which intent it is.
     pub id: IntentId,
-    /// The id to hand to the receiver: the same for every attempt, never used again.
+    /// The id to hand to the endpoint: the same for every attempt, never used again.
     pub external_id: ExternalId,
     /// What is to be done.
     pub payload: P,
@@ -63,18 +86,18 @@ pub enum Sent<O> {
     Ambiguous(String),
 }
 
-/// What a receiver says of an effect in doubt.
+/// What an endpoint knows of an effect in doubt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Probe<O> {
     /// It was done; this was the answer.
     Applied(O),
     /// It was not done, and what was sent cannot do it any more.
     NotApplied,
-    /// The receiver does not know.
+    /// The endpoint does not know.
     Unknown,
 }
 
-/// What to do with an effect in doubt of which the receiver knows nothing.
+/// What to do with an effect in doubt of which the endpoint knows nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum OnUnknown {
     /// Leave it for a person: nothing is done twice, nothing is forgotten.
@@ -89,7 +112,7 @@ pub enum OnUnknown {
 /// What one pass came to.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
-pub struct Delivered {
+pub struct DeliveryReport {
     /// Done.
     pub confirmed: u64,
     /// Refused for good.
@@ -121,25 +144,37 @@ pub struct Problem {
 /// How many problems of a pass are described.
 const PROBLEMS_MAX: usize = 100;
 
-/// Delivers one topic.
-#[derive(Debug, Clone)]
-pub struct Relay {
+/// Delivers one topic; [`Store::relay`] makes it.
+pub struct Relay<P, O> {
     store: Store,
-    topic: String,
+    topic: TopicName,
     on_unknown: OnUnknown,
+    types: PhantomData<fn(P) -> O>,
 }
 
 /// Intents read at a time.
 const PAGE: usize = 64;
 
-impl Relay {
-    /// A relay for the topic; it holds what it cannot find out.
+impl Store {
+    /// A relay for the topic. It holds what it cannot find out, see [`Relay::on_unknown`]. Making one
+    /// reads and writes nothing.
     #[must_use]
-    pub fn new(store: &Store, topic: &str) -> Self {
-        Self { store: store.clone(), topic: topic.to_owned(), on_unknown: OnUnknown::Hold }
+    pub fn relay<P, O>(&self, topic: &Topic<P, O>) -> Relay<P, O> {
+        Relay {
+            store: self.clone(),
+            topic: topic.name(),
+            on_unknown: OnUnknown::Hold,
+            types: PhantomData,
+        }
     }
+}
 
-    /// What to do with an effect in doubt of which the receiver knows nothing.
+impl<P, O> Relay<P, O>
+where
+    P: Serialize + DeserializeOwned + 'static,
+    O: Serialize + DeserializeOwned + 'static,
+{
+    /// What to do with an effect in doubt of which the endpoint knows nothing.
     #[must_use]
     pub fn on_unknown(mut self, policy: OnUnknown) -> Self {
         self.on_unknown = policy;
@@ -154,46 +189,45 @@ impl Relay {
     /// aside: they are counted and described in what is returned, and those after them are delivered.
     ///
     /// # Errors
-    /// Before anything is sent: `Invalid` for a bad topic name, or if `Request` or `Outcome` cannot be
-    /// stored; `SchemaMismatch` if what is stored under the topic is of another type, under the same
-    /// version; `Conflict` while another pass over the topic is under way in this process; `InDoubt`
+    /// Before anything is sent: `Invalid` if `P` or `O` cannot be stored; `SchemaMismatch` if the topic
+    /// has another type of payload or of outcome, in this program or, under the same version, in the
+    /// store; `Conflict` while another pass over the topic is under way in this process; `InDoubt`
     /// if the store was set back and nobody has reconciled it since: see [`Store::reconcile`]. Then
     /// those of a commit, which end the pass: an intent that was being sent is in doubt.
-    pub fn run_once<R: Receiver>(&self, receiver: &mut R) -> Result<Delivered> {
-        let topic = Topic::new(&self.topic)?;
-        let _hold = reserve_topic(&self.store, &topic)?;
-        let mut delivered = Delivered::default();
+    pub fn deliver(&self, endpoint: &mut impl Endpoint<P, O>) -> Result<DeliveryReport> {
+        let _hold = reserve_topic(&self.store, &self.topic)?;
+        let mut report = DeliveryReport::default();
         let mut after = None;
         let mut is_checked = false;
         loop {
-            let page = outstanding(&self.store, &topic, after.as_ref(), PAGE)?;
-            let Some((last, _)) = page.last() else { return Ok(delivered) };
+            let page = outstanding(&self.store, &self.topic, after.as_ref(), PAGE)?;
+            let Some((last, _)) = page.last() else { return Ok(report) };
             after = Some(last.clone());
             if !std::mem::replace(&mut is_checked, true) {
-                check_types::<R::Request, R::Outcome>(&self.store, &topic)?;
+                check_types::<P, O>(&self.store, &self.topic)?;
             }
             for (id, intent) in page {
                 let seen = intent.and_then(|intent| {
-                    let payload = payload_of(&self.store, &intent)?;
+                    let payload = payload_of::<P>(&self.store, &intent)?;
                     Ok((intent, payload))
                 });
                 match seen {
                     Ok((intent, payload)) => {
-                        self.see_to(intent, payload, receiver, &mut delivered)?;
+                        self.see_to(intent, payload, endpoint, &mut report)?;
                     }
                     Err(error) if is_of_the_store(&error) => return Err(error),
-                    Err(error) => delivered.set_aside(id, &error),
+                    Err(error) => report.set_aside(id, &error),
                 }
             }
         }
     }
 
-    fn see_to<R: Receiver>(
+    fn see_to(
         &self,
         intent: Outstanding,
-        payload: R::Request,
-        receiver: &mut R,
-        delivered: &mut Delivered,
+        payload: P,
+        endpoint: &mut impl Endpoint<P, O>,
+        report: &mut DeliveryReport,
     ) -> Result<()> {
         let mut delivery = Delivery {
             payload,
@@ -203,10 +237,10 @@ impl Relay {
         };
         let mut stage = intent.stage;
         if matches!(stage, Stage::InDoubt { .. }) {
-            match self.ask(&delivery, receiver, delivered) {
+            match self.ask(&delivery, endpoint, report) {
                 Ok(after) => stage = after,
                 Err(error) if is_of_the_store(&error) => return Err(error),
-                Err(error) => delivered.set_aside(delivery.id.clone(), &error),
+                Err(error) => report.set_aside(delivery.id.clone(), &error),
             }
         }
         if stage == Stage::Prepared {
@@ -215,38 +249,38 @@ impl Relay {
                 Ok(_) => {}
                 Err(error) if is_of_the_store(&error) => return Err(error),
                 Err(error) => {
-                    delivered.set_aside(delivery.id, &error);
+                    report.set_aside(delivery.id, &error);
                     return Ok(());
                 }
             }
             delivery.attempt = delivery.attempt.saturating_add(1);
-            let sent = receiver.send(&delivery);
-            stage = self.settle(&delivery.id, sent, delivered)?;
+            let sent = endpoint.call(&delivery);
+            stage = self.settle(&delivery.id, sent, report)?;
         }
         match stage {
-            Stage::Confirmed { .. } => delivered.confirmed += 1,
-            Stage::Rejected { .. } => delivered.rejected += 1,
-            Stage::Prepared => delivered.not_sent += 1,
-            Stage::InFlight | Stage::InDoubt { .. } => delivered.in_doubt += 1,
+            Stage::Confirmed { .. } => report.confirmed += 1,
+            Stage::Rejected { .. } => report.rejected += 1,
+            Stage::Prepared => report.not_sent += 1,
+            Stage::InFlight | Stage::InDoubt { .. } => report.in_doubt += 1,
         }
         Ok(())
     }
 
-    /// Asks the receiver about an effect in doubt; the stage it is in after that is durable.
-    fn ask<R: Receiver>(
+    /// Asks the endpoint about an effect in doubt; the stage it is in after that is durable.
+    fn ask(
         &self,
-        delivery: &Delivery<R::Request>,
-        receiver: &mut R,
-        delivered: &mut Delivered,
+        delivery: &Delivery<P>,
+        endpoint: &mut impl Endpoint<P, O>,
+        report: &mut DeliveryReport,
     ) -> Result<Stage> {
-        let answer = receiver.probe(delivery);
+        let answer = endpoint.probe(delivery);
         let is_known = !matches!(answer, Probe::Unknown);
         let (id, topic) = (&delivery.id, delivery.id.topic());
         let stage = match answer {
             Probe::Applied(outcome) => {
                 let outcome = outcome_of(&self.store, topic, &outcome).map_err(|error| {
                     error.context(
-                        "the receiver says that it was done, but its answer cannot be stored: it \
+                        "the endpoint reports that it was done, but its answer cannot be stored: it \
                          stays in doubt",
                     )
                 })?;
@@ -268,18 +302,13 @@ impl Relay {
                 })?,
             },
         };
-        delivered.settled_by_probe += u64::from(is_known);
+        report.settled_by_probe += u64::from(is_known);
         Ok(stage)
     }
 
     /// Writes down what became of an effect that was sent. If that cannot be written, the effect is in
     /// doubt, and its record says why.
-    fn settle<O: Serialize + DeserializeOwned + 'static>(
-        &self,
-        id: &IntentId,
-        sent: Sent<O>,
-        delivered: &mut Delivered,
-    ) -> Result<Stage> {
+    fn settle(&self, id: &IntentId, sent: Sent<O>, report: &mut DeliveryReport) -> Result<Stage> {
         let settled = match sent {
             Sent::Confirmed(outcome) => {
                 outcome_of(&self.store, id.topic(), &outcome).and_then(|outcome| {
@@ -299,7 +328,7 @@ impl Relay {
         };
         match settled {
             Err(error) if !is_of_the_store(&error) => {
-                delivered.set_aside(id.clone(), &error);
+                report.set_aside(id.clone(), &error);
                 let why = format!("it was sent, and its answer could not be stored: {error}");
                 let doubt = IntentEvent::Doubt { why: why.clone() };
                 match advance(&self.store, id, false, |_| Ok(doubt)) {
@@ -312,7 +341,7 @@ impl Relay {
     }
 }
 
-impl Delivered {
+impl DeliveryReport {
     fn set_aside(&mut self, id: IntentId, error: &Error) {
         self.set_aside += 1;
         if self.problems.len() < PROBLEMS_MAX {
@@ -335,7 +364,23 @@ fn is_of_the_store(error: &Error) -> bool {
     )
 }
 
-impl fmt::Display for Delivered {
+impl<P, O> Clone for Relay<P, O> {
+    fn clone(&self) -> Self {
+        let (store, topic) = (self.store.clone(), self.topic.clone());
+        Self { store, topic, on_unknown: self.on_unknown, types: PhantomData }
+    }
+}
+
+impl<P, O> fmt::Debug for Relay<P, O> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Relay")
+            .field("topic", &self.topic)
+            .field("on_unknown", &self.on_unknown)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Display for DeliveryReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::clock::Timestamp;
-use crate::id::{ExternalId, Fingerprint, IntentId, RunName, Topic};
+use crate::id::{ExternalId, Fingerprint, IntentId, RunName, TopicName};
 use crate::record::{Typed, named, unnamed};
 use crate::seq::Epoch;
 use crate::store::{Record, Table};
@@ -160,7 +160,7 @@ pub(crate) fn intent_key(id: &IntentId, settled: bool) -> Vec<u8> {
 }
 
 /// The keys of a topic's intents begin so.
-pub(crate) fn topic_prefix(topic: &Topic, settled: bool) -> Vec<u8> {
+pub(crate) fn topic_prefix(topic: &TopicName, settled: bool) -> Vec<u8> {
     named(if settled { SETTLED } else { OUTSTANDING }, topic.as_str(), &[])
 }
 
@@ -168,7 +168,7 @@ pub(crate) fn topic_prefix(topic: &Topic, settled: bool) -> Vec<u8> {
 pub(crate) fn intent_of_key(row: &[u8]) -> Option<IntentId> {
     let (topic, sequence) = unnamed(row, 1)?;
     let sequence = u64::from_be_bytes(sequence.try_into().ok()?);
-    Some(IntentId::new(Topic::new(topic).ok()?, sequence))
+    Some(IntentId::new(TopicName::new(topic).ok()?, sequence))
 }
 
 #[cfg(test)]
@@ -239,7 +239,7 @@ mod tests {
 
     #[test]
     fn outstanding_intents_stand_in_front_and_in_their_order() {
-        let id = |topic: &str, n| IntentId::new(Topic::new(topic).unwrap(), n);
+        let id = |topic: &str, n| IntentId::new(TopicName::new(topic).unwrap(), n);
         let key = intent_key(&id("orders", 300), false);
         assert!(
             key.starts_with(OUTSTANDING)

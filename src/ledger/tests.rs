@@ -7,7 +7,7 @@ use std::path::Path;
 
 use super::*;
 use crate::clock::Timestamp;
-use crate::id::{CheckpointId, ExternalId, Fingerprint, IntentId, StoreId, Topic};
+use crate::id::{CheckpointId, ExternalId, Fingerprint, IntentId, StoreId, TopicName};
 use crate::id::{RunName, Scope};
 use crate::position::Position;
 use crate::record::{
@@ -50,7 +50,7 @@ fn run() -> RunName {
 }
 
 fn intent() -> IntentId {
-    IntentId::new(Topic::new("orders").unwrap(), 300)
+    IntentId::new(TopicName::new("orders").unwrap(), 300)
 }
 
 #[derive(serde::Deserialize)]

@@ -4,9 +4,10 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::intents::{abandon, find, id_of, no_such, payload_lost, payload_name, step_on};
-use super::values::{Encoded, Place, encode_value, read_value, schema_of_type};
+use super::topics::schemas_of_topic;
+use super::values::{Encoded, NewSchemas, Place, encode_value, read_value};
 use crate::error::{Error, ErrorKind, Result};
-use crate::id::{ExternalId, IntentId, Topic};
+use crate::id::{ExternalId, IntentId, TopicName};
 use crate::ledger::{IntentEvent, IntentRecord, Stage, intent_key, topic_prefix};
 use crate::record::Typed;
 use crate::store::{Hold, HoldKind, Plan, Read, Store, Table, Unreconciled};
@@ -25,7 +26,7 @@ pub(crate) struct Outstanding {
 /// is in doubt.
 pub(crate) fn outstanding(
     store: &Store,
-    topic: &Topic,
+    topic: &TopicName,
     after: Option<&IntentId>,
     most: usize,
 ) -> Result<Vec<(IntentId, Result<Outstanding>)>> {
@@ -53,19 +54,19 @@ pub(crate) fn outstanding(
         .collect()
 }
 
-/// Checks that a receiver's types are those of the topic, and that both can be stored: before anything
-/// is sent. The type of the answers is written down, if none was answered yet.
+/// Checks that these are the types of the topic, and that both can be stored: before anything is sent.
+/// The type of the outcomes is stored, if nothing was emitted with it yet.
 ///
 /// # Errors
-/// `Invalid` if a type cannot be stored; `SchemaMismatch` if the topic has another type.
-pub(crate) fn check_types<P, O>(store: &Store, topic: &Topic) -> Result<()>
+/// `Invalid` if a type cannot be stored; `SchemaMismatch` if the topic has other types.
+pub(crate) fn check_types<P, O>(store: &Store, topic: &TopicName) -> Result<()>
 where
     P: Serialize + DeserializeOwned + 'static,
     O: Serialize + DeserializeOwned + 'static,
 {
     let view = store.view()?;
-    schema_of_type::<P>(&view, store.schemas(), Place::Payload(topic))?;
-    let answers = schema_of_type::<O>(&view, store.schemas(), Place::Answer(topic))?;
+    let new = &mut NewSchemas::default();
+    let (_, answers) = schemas_of_topic::<P, O>(&view, store.schemas(), new, topic)?;
     if answers.is_new() {
         let ((), joined) = view.join(|plan| answers.write(plan))?;
         store.wait(joined)?;
@@ -74,7 +75,7 @@ where
 }
 
 /// Takes the topic: one relay delivers it at a time, and none before the store is reconciled.
-pub(crate) fn reserve_topic(store: &Store, topic: &Topic) -> Result<Hold> {
+pub(crate) fn reserve_topic(store: &Store, topic: &TopicName) -> Result<Hold> {
     Unreconciled::refuse(&*store.read()?)?;
     store.hold(HoldKind::Topic, topic.as_str().as_bytes())?.ok_or_else(|| {
         Error::new(
@@ -97,7 +98,7 @@ where
 }
 
 /// The receiver's answer, as it is stored.
-pub(crate) fn outcome_of<O>(store: &Store, topic: &Topic, outcome: &O) -> Result<Encoded>
+pub(crate) fn outcome_of<O>(store: &Store, topic: &TopicName, outcome: &O) -> Result<Encoded>
 where
     O: Serialize + DeserializeOwned + 'static,
 {

@@ -4,7 +4,7 @@
 use super::history::unless_damaged;
 use crate::clock::Timestamp;
 use crate::error::{ErrorKind, Result};
-use crate::id::{IntentId, Topic};
+use crate::id::{IntentId, TopicName};
 use crate::ledger::{
     AuditRecord, CLOCK_FLOOR, ClockSet, IntentRecord, META_CLOCK_SET, SETTLED_INTENTS, intent_key,
     intent_of_key, topic_prefix,
@@ -31,7 +31,7 @@ pub(super) fn forget_settled(plan: &mut Plan<'_>, settled: &IntentId) -> Result<
 }
 
 /// The topic with settled intents that comes after this one; `None` if that is this one again.
-fn topic_after(plan: &Plan<'_>, topic: &Topic) -> Result<Option<Topic>> {
+fn topic_after(plan: &Plan<'_>, topic: &TopicName) -> Result<Option<TopicName>> {
     let last = intent_key(&IntentId::new(topic.clone(), u64::MAX), true);
     let behind = [last.as_slice(), &[0]].concat();
     let mut next = plan.scan(Table::Intents, SETTLED_INTENTS, &behind, 1)?;
@@ -42,7 +42,7 @@ fn topic_after(plan: &Plan<'_>, topic: &Topic) -> Result<Option<Topic>> {
     Ok(next.map(|id| id.topic().clone()).filter(|next| next != topic))
 }
 
-fn forget_of(plan: &mut Plan<'_>, topic: &Topic, settled: &IntentId) -> Result<()> {
+fn forget_of(plan: &mut Plan<'_>, topic: &TopicName, settled: &IntentId) -> Result<()> {
     let policy = plan.settled_retention();
     let (next, now) = (plan.next_id(), plan.believed());
     each_oldest(plan, Table::Intents, &topic_prefix(topic, true), |plan, key, row| {

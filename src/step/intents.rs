@@ -9,7 +9,7 @@ use super::forget::{forget_audit, forget_settled};
 use super::values::{Place, encode_value, read_value};
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
-use crate::id::{ExternalId, IntentId, RunName, Topic};
+use crate::id::{ExternalId, IntentId, RunName, TopicName};
 use crate::ledger::{
     AuditAction, AuditEntry, AuditRecord, IntentEvent, IntentRecord, SettledBy, Stage, audit_key,
     intent_key, intent_of_key, next_stage, topic_prefix,
@@ -17,6 +17,7 @@ use crate::ledger::{
 use crate::record::Typed;
 use crate::seq::Epoch;
 use crate::store::{HoldKind, Plan, Read, Store, Table, Unreconciled, misplaced};
+use crate::topic::Topic;
 
 /// How far an intent is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -101,16 +102,19 @@ impl Store {
         Intents { store: self.clone() }
     }
 
-    /// One intent, if there is one of that id.
+    /// One intent of a topic, if there is one of that id.
     ///
     /// # Errors
-    /// `Damaged` if its record is; `SchemaMismatch` if its payload is not a `P` or its outcome not
-    /// an `O`; `Poisoned`.
-    pub fn intent<P, O>(&self, id: &IntentId) -> Result<Option<Intent<P, O>>>
+    /// `Invalid` if the id is of another topic; `Damaged` if its record is; `SchemaMismatch` if its
+    /// payload is not a `P` or its outcome not an `O`; `Poisoned`.
+    pub fn intent<P, O>(&self, topic: &Topic<P, O>, id: &IntentId) -> Result<Option<Intent<P, O>>>
     where
         P: Serialize + DeserializeOwned + 'static,
         O: Serialize + DeserializeOwned + 'static,
     {
+        if id.topic().as_str() != topic.as_str() {
+            return Err(Error::invalid(format!("intent {id} is not of the topic \"{topic}\"")));
+        }
         let rows = self.read()?;
         let Some(record) = find(&*rows, id)? else { return Ok(None) };
         let payload = record.payload.as_ref().ok_or_else(|| payload_lost(id))?;
@@ -138,20 +142,20 @@ impl Intents {
     ///
     /// # Errors
     /// `Invalid` for a bad topic name; `Damaged` if a record is; `Poisoned`.
-    pub fn outstanding(&self, topic: &str, most: usize) -> Result<Vec<IntentSummary>> {
-        self.list(topic, false, most)
+    pub fn outstanding(&self, topic: impl AsRef<str>, most: usize) -> Result<Vec<IntentSummary>> {
+        self.list(topic.as_ref(), false, most)
     }
 
     /// The intents of a topic that are settled, oldest first, at most `most`.
     ///
     /// # Errors
     /// `Invalid` for a bad topic name; `Damaged` if a record is; `Poisoned`.
-    pub fn settled(&self, topic: &str, most: usize) -> Result<Vec<IntentSummary>> {
-        self.list(topic, true, most)
+    pub fn settled(&self, topic: impl AsRef<str>, most: usize) -> Result<Vec<IntentSummary>> {
+        self.list(topic.as_ref(), true, most)
     }
 
     fn list(&self, topic: &str, settled: bool, most: usize) -> Result<Vec<IntentSummary>> {
-        let prefix = topic_prefix(&Topic::new(topic)?, settled);
+        let prefix = topic_prefix(&TopicName::new(topic)?, settled);
         let rows = self.store.read()?;
         let listed = rows.scan(Table::Intents, &prefix, &[], most)?;
         listed

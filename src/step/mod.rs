@@ -36,6 +36,7 @@ mod saves;
 mod schema;
 mod seen;
 mod state;
+mod topics;
 mod tx;
 mod unfit;
 mod valid;

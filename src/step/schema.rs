@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 use super::migrations::Migrations;
 use super::valid::read_valid;
 use crate::error::{Error, ErrorKind, Result};
-use crate::id::Topic;
+use crate::id::TopicName;
 use crate::ledger::{
     Form, SchemaKind, SchemaRecord, TypeVersion, Versioned, check_form, schema_key,
 };
@@ -65,8 +65,8 @@ pub(super) fn schema_of(rows: &impl Read, id: u32) -> Result<SchemaRecord> {
 /// What a value is to the store.
 #[derive(Clone, Copy)]
 pub(crate) enum Place<'a> {
-    Payload(&'a Topic),
-    Answer(&'a Topic),
+    Payload(&'a TopicName),
+    Answer(&'a TopicName),
     Claim,
     Step,
     Row,

@@ -8,13 +8,15 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::labels::Labels;
+use super::topics::schemas_of_topic;
 use super::values::{Encoded, NewSchemas, Place, encode_under, read_value};
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
-use crate::id::{Fingerprint, IntentId, RunName, Topic};
+use crate::id::{Fingerprint, IntentId, RunName};
 use crate::ledger::{IntentRecord, RowRecord, Stage, intent_key, row_key};
 use crate::seq::Epoch;
 use crate::store::{Limits, Plan, Read, Schemas, Table, View, row_name};
+use crate::topic::Topic;
 
 /// A step in the making: the state to change, and what else is to become durable with it.
 pub struct Tx<'a, S> {
@@ -36,20 +38,23 @@ pub(super) struct Wants {
 }
 
 impl<S> Tx<'_, S> {
-    /// Asks for an effect outside: the intent is written in the step's own commit, and delivered by
-    /// a relay of that topic afterwards.
+    /// Asks for an effect outside. The intent is written in the step's own commit, and a
+    /// [`Relay`](crate::Relay) of the topic delivers it afterwards. Nothing is on disk when this
+    /// returns: the intent is durable when the step is.
     ///
     /// # Errors
-    /// `Invalid` for a bad topic name or a payload that cannot be stored; `LimitExceeded` for one
-    /// that is too large; `SchemaMismatch` if what was emitted under the topic before is of another
-    /// type: a topic has one type for each version.
-    pub fn emit<P: Serialize + DeserializeOwned + 'static>(
-        &mut self,
-        topic: &str,
-        payload: &P,
-    ) -> Result<IntentId> {
-        let topic = Topic::new(topic)?;
-        let payload = self.encode(Place::Payload(&topic), payload)?;
+    /// `Invalid` if a type of the topic or this payload cannot be stored; `LimitExceeded` for a
+    /// payload that is too large; `SchemaMismatch` if the topic has another type of payload or of
+    /// outcome, in this program or in the store: a topic has one of each for each version.
+    pub fn emit<P, O>(&mut self, topic: &Topic<P, O>, payload: &P) -> Result<IntentId>
+    where
+        P: Serialize + DeserializeOwned + 'static,
+        O: Serialize + DeserializeOwned + 'static,
+    {
+        let topic = topic.name();
+        let (view, new) = (self.view, &mut self.wants.schemas);
+        let (schema, _) = schemas_of_topic::<P, O>(view, view.schemas(), new, &topic)?;
+        let payload = encode_under(view, schema, payload)?;
         // Reserved under the run's name: a checkpoint that is saved meanwhile comes before it.
         let id = IntentId::new(topic, self.view.take_id_of(self.run.as_str().as_bytes())?);
         let now = self.view.now();
@@ -164,6 +169,7 @@ impl Wants {
     }
 
     pub(super) fn write(self, plan: &mut Plan<'_>) -> Result<()> {
+        self.schemas.write_answers(plan)?;
         for (id, record, payload) in self.intents {
             let record = IntentRecord { payload: Some(payload.stored(plan)?), ..record };
             plan.put(&intent_key(&id, false), &record)?;

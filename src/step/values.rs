@@ -84,6 +84,12 @@ impl NewSchemas {
         }
         Ok(schema)
     }
+
+    /// Writes those of outcomes of topics, which have no value yet to be written with.
+    pub(super) fn write_answers(&self, plan: &mut Plan<'_>) -> Result<()> {
+        let mut answers = self.0.iter().filter(|(kind, ..)| *kind == SchemaKind::Answer);
+        answers.try_for_each(|(.., schema)| schema.write(plan))
+    }
 }
 
 /// A value in bytes, before its call joins.

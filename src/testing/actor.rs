@@ -12,8 +12,9 @@ use crate::step::{
     Checkpoint, CheckpointFilter, Claim, Claimed, Done, IntentState, Labels, Migrations, Run, Tx,
 };
 use crate::store::{Pending, Store};
+use crate::topic::Topic;
 
-const TOPIC: &str = "orders";
+const TOPIC: Topic<u64, u64> = Topic::new("orders");
 const SCOPE: &str = "calls";
 
 /// How many known keys are asked for in one call.
@@ -159,8 +160,8 @@ impl Actor {
 
     fn reject(&self, nth: u64) -> Result<Answer> {
         let intents = self.store.intents();
-        let mut all = intents.outstanding(TOPIC, usize::MAX)?;
-        all.extend(intents.settled(TOPIC, usize::MAX)?);
+        let mut all = intents.outstanding(&TOPIC, usize::MAX)?;
+        all.extend(intents.settled(&TOPIC, usize::MAX)?);
         all.sort_by(|one, two| one.id.cmp(&two.id));
         let Some(intent) = usize::try_from(nth).ok().and_then(|nth| all.get(nth)) else {
             return Ok(Answer::Refused(ErrorKind::NotFound));
@@ -254,8 +255,8 @@ impl Actor {
 
     fn check_intents(&self, model: &Model) -> Result<Option<String>> {
         let intents = self.store.intents();
-        let mut all = intents.outstanding(TOPIC, usize::MAX)?;
-        all.extend(intents.settled(TOPIC, usize::MAX)?);
+        let mut all = intents.outstanding(&TOPIC, usize::MAX)?;
+        all.extend(intents.settled(&TOPIC, usize::MAX)?);
         all.sort_by(|one, two| one.id.cmp(&two.id));
         if all.len() != model.intents.len() {
             return Ok(Some(format!("{} intents, not {}", all.len(), model.intents.len())));
@@ -266,7 +267,7 @@ impl Actor {
             if is_rejected != expected.is_rejected || is_prepared == expected.is_rejected {
                 return Ok(Some(format!("the intent {} is {:?}", found.id, found.state)));
             }
-            let whole = self.store.intent::<u64, u64>(&found.id)?;
+            let whole = self.store.intent(&TOPIC, &found.id)?;
             if whole.map(|intent| intent.payload) != Some(expected.payload) {
                 return Ok(Some(format!("the intent {} asks for something else", found.id)));
             }
@@ -371,7 +372,7 @@ fn work(tx: &mut Tx<'_, Tape>, step: &Step) -> Result<u64> {
         tx.remove(row.to_be_bytes())?;
     }
     for payload in &step.emits {
-        tx.emit(TOPIC, payload)?;
+        tx.emit(&TOPIC, payload)?;
     }
     if step.saves {
         tx.checkpoint(Labels::new())?;

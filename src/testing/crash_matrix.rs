@@ -53,8 +53,10 @@ pub struct CrashMatrix<W, F> {
 ///
 /// ```
 /// use milepost::testing::{Outside, crash_matrix};
-/// use milepost::{Delivery, Probe, Receiver, Relay, Sent, Store, Versioned};
+/// use milepost::{Delivery, Endpoint, Probe, Sent, Store, Topic, Versioned};
 /// use std::collections::BTreeMap;
+///
+/// const ORDERS: Topic<i64, ()> = Topic::new("orders");
 ///
 /// #[derive(Default, serde::Serialize, serde::Deserialize)]
 /// struct Momentum { last: i64 }
@@ -64,10 +66,8 @@ pub struct CrashMatrix<W, F> {
 /// #[derive(Clone, Default)]
 /// struct Exchange { fills: BTreeMap<String, i64> }
 ///
-/// impl Receiver for Exchange {
-///     type Request = i64;
-///     type Outcome = ();
-///     fn send(&mut self, order: &Delivery<i64>) -> Sent<()> {
+/// impl Endpoint<i64, ()> for Exchange {
+///     fn call(&mut self, order: &Delivery<i64>) -> Sent<()> {
 ///         *self.fills.entry(order.external_id.to_string()).or_default() += order.payload;
 ///         Sent::Confirmed(())
 ///     }
@@ -79,16 +79,16 @@ pub struct CrashMatrix<W, F> {
 ///
 /// fn trade(store: &Store, exchange: &mut Outside<'_, Exchange>) -> milepost::Result<()> {
 ///     let mut run = store.run::<Momentum>("spy-daily")?;
-///     let orders = Relay::new(store, "orders");
-///     orders.run_once(exchange)?;
+///     let orders = store.relay(&ORDERS);
+///     orders.deliver(exchange)?;
 ///     let next = run.position().index().map_or(0, |done| done + 1);
 ///     for (index, close) in (0u64..).zip([598, 601, 605]).skip(next as usize) {
 ///         run.step(format!("bar-{index}"), index, |tx| {
-///             if close > tx.state.last { tx.emit("orders", &1i64)?; }
+///             if close > tx.state.last { tx.emit(&ORDERS, &1i64)?; }
 ///             tx.state.last = close;
 ///             Ok(())
 ///         })?;
-///         orders.run_once(exchange)?;
+///         orders.deliver(exchange)?;
 ///     }
 ///     Ok(())
 /// }

@@ -5,12 +5,14 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt::Debug;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use milepost::{Codec, ErrorKind, Migrations, Options, Result, Store, Versioned};
+use milepost::{Codec, ErrorKind, Migrations, Options, Result, Store, Topic, Versioned};
 use serde::de::{DeserializeOwned, Error as _, MapAccess, Visitor};
 use serde::ser::{SerializeMap, SerializeSeq};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::support::{error, killed, kind, on_disk};
+
+const ORDERS: Topic<Lying, u64> = Topic::new("orders");
 
 /// A state in the small codec and, under another name, the same in JSON.
 macro_rules! both_codecs {
@@ -196,14 +198,14 @@ fn outcomes_payloads_and_rows_are_proven_each_time_too() {
     let mut run = store.run::<StrictBook>("r").unwrap();
     run.step("good", 1, |tx| {
         tx.put("row", &Panicky(1))?;
-        tx.emit("orders", &Lying(1))?;
+        tx.emit(&ORDERS, &Lying(1))?;
         Ok(Strict(1))
     })
     .unwrap();
     assert_eq!(kind(run.step("a", 2, |_| Ok(Strict(0))).map(drop)), ErrorKind::Invalid);
     let put = run.step("b", 2, |tx| tx.put("row", &Panicky(0)));
     assert_eq!(kind(put.map(drop)), ErrorKind::Invalid);
-    let emitted = run.step("c", 2, |tx| tx.emit("orders", &Lying(0)).map(drop));
+    let emitted = run.step("c", 2, |tx| tx.emit(&ORDERS, &Lying(0)).map(drop));
     assert_eq!(kind(emitted.map(drop)), ErrorKind::Invalid);
     assert_eq!(run.steps(), 1);
     let claimed = store.claim::<Strict>("s", "k", &1).unwrap();

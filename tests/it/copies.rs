@@ -11,7 +11,7 @@ use milepost::{
 };
 use tempfile::TempDir;
 
-use crate::support::{Child, Counter, count, error, key_of, kind};
+use crate::support::{Child, Counter, ORDERS, count, error, key_of, kind};
 
 /// A folder, and a store of three steps in it, closed.
 fn closed() -> (TempDir, PathBuf) {
@@ -37,8 +37,8 @@ fn on_copy(on_copy: OnCopy) -> Options {
 fn send(store: &Store) -> ExternalId {
     let mut run = store.run::<Counter>("run").unwrap();
     let n = run.steps() + 1;
-    let id = run.step(key_of(n), n, |tx| tx.emit("orders", &n)).unwrap().into_outcome();
-    store.intent::<u64, u64>(&id).unwrap().unwrap().external_id
+    let id = run.step(key_of(n), n, |tx| tx.emit(&ORDERS, &n)).unwrap().into_outcome();
+    store.intent(&ORDERS, &id).unwrap().unwrap().external_id
 }
 
 fn is_held(store: &Store) -> bool {

@@ -4,10 +4,13 @@ use std::collections::BTreeMap;
 
 use milepost::testing::{Outside, crash_matrix};
 use milepost::{
-    Claimed, Delivery, Durability, Options, Probe, Receiver, Relay, Result, Sent, Store,
+    Claimed, Delivery, Durability, Endpoint, Options, Probe, Result, Sent, Store, Topic,
 };
 
 use crate::support::{Counter, key_of};
+
+const ORDERS: Topic<u64, u64> = Topic::new("orders");
+const LETTERS: Topic<u64, u64> = Topic::new("letters");
 
 /// Does what it is sent, every time it is sent.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -15,11 +18,8 @@ struct Exchange {
     fills: BTreeMap<String, u64>,
 }
 
-impl Receiver for Exchange {
-    type Request = u64;
-    type Outcome = u64;
-
-    fn send(&mut self, delivery: &Delivery<u64>) -> Sent<u64> {
+impl Endpoint<u64, u64> for Exchange {
+    fn call(&mut self, delivery: &Delivery<u64>) -> Sent<u64> {
         *self.fills.entry(delivery.external_id.to_string()).or_default() += 1;
         Sent::Confirmed(delivery.payload * 2)
     }
@@ -34,23 +34,23 @@ impl Receiver for Exchange {
 }
 
 const INPUTS: u64 = 4;
-const ORDERS: u64 = INPUTS / 2;
+const ORDERS_MADE: u64 = INPUTS / 2;
 
 /// As a bot is written: pure steps, a relay behind each.
 fn trade(store: &Store, exchange: &mut Outside<'_, Exchange>) -> Result<()> {
     let mut run = store.run::<Counter>("run")?;
-    let relay = Relay::new(store, "orders");
-    relay.run_once(exchange)?;
+    let relay = store.relay(&ORDERS);
+    relay.deliver(exchange)?;
     for n in run.position().index().map_or(1, |at| at + 1)..=INPUTS {
         run.step(key_of(n), n, |tx| {
             tx.state.sum += n;
             tx.put("last", &n)?;
             if n % 2 == 0 {
-                tx.emit("orders", &n)?;
+                tx.emit(&ORDERS, &n)?;
             }
             Ok(tx.state.sum)
         })?;
-        relay.run_once(exchange)?;
+        relay.deliver(exchange)?;
     }
     Ok(())
 }
@@ -63,9 +63,9 @@ fn a_loop_that_can_be_killed_is_killed_at_every_flush_and_around_every_effect() 
             .options(Options::new().durability(durability))
             .check(|_, exchange| exchange.clone())
             .unwrap();
-        assert_eq!(crashes.effects, ORDERS);
+        assert_eq!(crashes.effects, ORDERS_MADE);
         // Opening, picking the run up, closing; the steps; two commits for each order.
-        assert!(crashes.flushes >= 3 + INPUTS + 2 * ORDERS, "{crashes}");
+        assert!(crashes.flushes >= 3 + INPUTS + 2 * ORDERS_MADE, "{crashes}");
         assert_eq!(crashes.kills_at_flush, crashes.flushes);
         assert_eq!(crashes.power_cuts_at_flush, crashes.flushes);
         assert_eq!((crashes.before_effect, crashes.after_effect), (4, 4));
@@ -263,15 +263,15 @@ fn a_loop_with_several_relays_reaches_each_part_of_the_world() {
     let town = Town { prices: vec![3, 5], ..Town::default() };
     let work = |store: &Store, town: &mut Outside<'_, Town>| -> Result<()> {
         let mut run = store.run::<Counter>("run")?;
-        let (orders, letters) = (Relay::new(store, "orders"), Relay::new(store, "letters"));
+        let (orders, letters) = (store.relay(&ORDERS), store.relay(&LETTERS));
         for (n, price) in (0u64..).zip(town.world().prices.clone()) {
             run.step(key_of(n), n, |tx| {
-                tx.emit("orders", &price)?;
-                tx.emit("letters", &n)
+                tx.emit(&ORDERS, &price)?;
+                tx.emit(&LETTERS, &n)
             })?;
         }
-        orders.run_once(&mut town.part(|town| &mut town.exchange))?;
-        letters.run_once(&mut town.part(|town| &mut town.post))?;
+        orders.deliver(&mut town.part(|town| &mut town.exchange))?;
+        letters.deliver(&mut town.part(|town| &mut town.post))?;
         Ok(())
     };
     let crashes = crash_matrix(town, work)

@@ -6,13 +6,13 @@ use std::sync::Arc;
 
 use milepost::testing::Rng;
 use milepost::{
-    Claimed, Delivery, Error, ErrorKind, Key, MemoryDisk, Options, Receiver, Relay, Result, Sent,
+    Claimed, Delivery, Endpoint, Error, ErrorKind, Key, MemoryDisk, Options, Result, Sent,
 };
 use redb::{ReadableTable, TableDefinition};
 
 use crate::support::{
-    Counter, T0, clock, count, days, error, key_of, kind, on_disk, open_bytes, reframed, rows_of,
-    second, seen, tampered, with_row,
+    Counter, ORDERS, T0, clock, count, days, error, key_of, kind, on_disk, open_bytes, reframed,
+    rows_of, second, seen, tampered, with_row,
 };
 
 /// A store with a few records of every kind, closed in order.
@@ -24,12 +24,12 @@ pub fn furnished() -> Vec<u8> {
             tx.state.sum += n;
             tx.state.seen.push(n);
             tx.put(key_of(n), &n)?;
-            tx.emit("orders", &n)?;
+            tx.emit(&ORDERS, &n)?;
             Ok(tx.state.sum)
         })
         .unwrap();
     }
-    Relay::new(&store, "orders").run_once(&mut Half(0)).unwrap();
+    store.relay(&ORDERS).deliver(&mut Half(0)).unwrap();
     let doubts = store.recovery().unwrap().intents_in_doubt;
     store.intents().confirm(&doubts[0], Some(&1u64), "anna").unwrap();
     for (key, complete) in [("done", true), ("open", false)] {
@@ -47,11 +47,8 @@ pub fn furnished() -> Vec<u8> {
 /// Confirms, refuses, doubts and does not send, in turn.
 struct Half(u64);
 
-impl Receiver for Half {
-    type Request = u64;
-    type Outcome = u64;
-
-    fn send(&mut self, _: &Delivery<u64>) -> Sent<u64> {
+impl Endpoint<u64, u64> for Half {
+    fn call(&mut self, _: &Delivery<u64>) -> Sent<u64> {
         self.0 += 1;
         match self.0 % 4 {
             0 => Sent::Rejected("no funds".into()),
@@ -282,7 +279,7 @@ fn a_relay_that_meets_a_damaged_intent_says_so_and_delivers_the_others() {
         let store = open_bytes(&with_row(&bytes, "intents", &key, Some(&bad))).unwrap();
         assert_eq!(kind(store.recovery()), ErrorKind::Damaged);
         let mut half = Half(0);
-        let delivered = Relay::new(&store, "orders").run_once(&mut half).unwrap();
+        let delivered = store.relay(&ORDERS).deliver(&mut half).unwrap();
         assert_eq!((delivered.set_aside, delivered.problems[0].kind), (1, ErrorKind::Damaged));
         assert!(key.ends_with(&delivered.problems[0].id.sequence().to_be_bytes()));
         // The damaged one is not sent, and the others are.

@@ -4,11 +4,9 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use milepost::testing::{Call, Effect, Fault, Platter, Rng, SimDisk};
-use milepost::{
-    Delivery, ErrorKind, IntentState, Options, Probe, Receiver, Relay, Result, Sent, Store,
-};
+use milepost::{Delivery, Endpoint, ErrorKind, IntentState, Options, Probe, Result, Sent, Store};
 
-use crate::support::{Content, Counter, key_of};
+use crate::support::{Content, Counter, ORDERS, key_of};
 
 const INPUTS: u64 = 6;
 
@@ -19,11 +17,8 @@ struct Exchange {
     ids: HashSet<String>,
 }
 
-impl Receiver for Exchange {
-    type Request = u64;
-    type Outcome = u64;
-
-    fn send(&mut self, delivery: &Delivery<u64>) -> Sent<u64> {
+impl Endpoint<u64, u64> for Exchange {
+    fn call(&mut self, delivery: &Delivery<u64>) -> Sent<u64> {
         *self.fills.entry(delivery.payload).or_default() += 1;
         self.ids.insert(delivery.external_id.to_string());
         Sent::Confirmed(delivery.payload * 2)
@@ -41,19 +36,19 @@ impl Receiver for Exchange {
 /// The bot: goes on behind its position, and delivers after every step.
 fn work(store: &Store, exchange: &mut Exchange) -> Result<()> {
     let mut run = store.run::<Counter>("run")?;
-    let relay = Relay::new(store, "orders");
-    relay.run_once(exchange)?;
+    let relay = store.relay(&ORDERS);
+    relay.deliver(exchange)?;
     for n in run.position().index().map_or(1, |at| at + 1)..=INPUTS {
         run.step(key_of(n), n, |tx| {
             tx.state.sum = tx.state.sum * 3 + n;
             tx.state.seen.push(n);
             tx.put("last", &tx.state.sum.clone())?;
             if n % 2 == 0 {
-                tx.emit("orders", &n)?;
+                tx.emit(&ORDERS, &n)?;
             }
             Ok(tx.state.sum)
         })?;
-        relay.run_once(exchange)?;
+        relay.deliver(exchange)?;
     }
     Ok(())
 }

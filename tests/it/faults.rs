@@ -9,7 +9,7 @@ use milepost::{
     Claimed, Disk, Durability, Error, ErrorKind, Options, Reopen, Resolution, Result, Run, Store,
 };
 
-use crate::support::{Content, Counter, count, key_of, kind, seen};
+use crate::support::{Content, Counter, ORDERS, count, key_of, kind, seen};
 
 const UNITS: u64 = 4;
 
@@ -19,7 +19,7 @@ fn unit(store: &Store, run: &mut Run<Counter>, n: u64, large: usize) -> Result<(
         tx.state.sum += n;
         tx.state.seen.push(n);
         tx.put(key_of(n), &n)?;
-        tx.emit("orders", &n)?;
+        tx.emit(&ORDERS, &n)?;
         Ok(tx.state.sum)
     };
     match n {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use milepost::testing::Rng;
 use milepost::{Claimed, Done, Durability, Error, ErrorKind, MemoryDisk, Options, Result, Store};
 
-use crate::support::{Content, Counter, key_of, on_disk};
+use crate::support::{Content, Counter, ORDERS, key_of, on_disk};
 
 const KEYS: u64 = 2_000;
 /// The last of them come in steps of their own, as the newest commits of the file.
@@ -29,7 +29,7 @@ fn full_store(durability: Durability) -> (Vec<u8>, Vec<u8>) {
         if n.is_multiple_of(10) {
             tx.state.seen.push(n);
             tx.put(key_of(n), &n)?;
-            tx.emit("orders", &n)?;
+            tx.emit(&ORDERS, &n)?;
         }
         Ok(n)
     };

@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::damage::furnished;
 use crate::support::{
-    Counter, clock, count, error, key_of, killed, kind, on_disk, open_bytes, payload_of, reframed,
-    rows_of, second, seen, varint, varint_at, with_row,
+    Counter, ORDERS, clock, count, error, key_of, killed, kind, on_disk, open_bytes, payload_of,
+    reframed, rows_of, second, seen, varint, varint_at, with_row,
 };
 
 /// The numbers at the beginning of the head, in their order.
@@ -74,7 +74,7 @@ fn a_head_with_numbers_that_no_store_reaches_is_damaged_and_nothing_is_changed()
         // Large, but a number that can be counted on from.
         let store = open_bytes(&with_head(&bytes, nth, 1 << 62)).unwrap();
         let mut run = store.run::<Counter>("run").unwrap();
-        run.step("new", 7, |tx| tx.emit("orders", &7u64)).unwrap();
+        run.step("new", 7, |tx| tx.emit(&ORDERS, &7u64)).unwrap();
         drop(run);
         store.close().unwrap();
     }

@@ -16,14 +16,14 @@ use std::time::Duration;
 
 use milepost::testing::SimDisk;
 use milepost::{
-    CheckpointFilter, Claimed, Delivery, ErrorKind, Labels, Options, Receiver, Relay, Result, Sent,
-    Store, verify,
+    CheckpointFilter, Claimed, Delivery, Endpoint, ErrorKind, Labels, Options, Result, Sent, Store,
+    verify,
 };
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, alarm, getppid};
 
-use crate::support::{Child, Counter, count, kind, say, wait_to_be_killed};
+use crate::support::{Child, Counter, ORDERS, count, kind, say, wait_to_be_killed};
 
 /// A child that hangs is killed by the alarm, after so many seconds.
 const PATIENCE_SECONDS: u32 = 60;
@@ -65,11 +65,8 @@ fn refused<T>(what: &str, result: Result<T>) {
 
 struct Exchange;
 
-impl Receiver for Exchange {
-    type Request = u64;
-    type Outcome = u64;
-
-    fn send(&mut self, order: &Delivery<u64>) -> Sent<u64> {
+impl Endpoint<u64, u64> for Exchange {
+    fn call(&mut self, order: &Delivery<u64>) -> Sent<u64> {
         Sent::Confirmed(order.payload)
     }
 }
@@ -130,7 +127,7 @@ fn every_call(path: &Path) {
     let mut run = store.run::<Counter>("run").unwrap();
     count(&mut run, 1).unwrap();
     run.step("emit", 2, |tx| {
-        tx.emit("orders", &7u64)?;
+        tx.emit(&ORDERS, &7u64)?;
         tx.checkpoint(Labels::new())
     })
     .unwrap();
@@ -143,7 +140,7 @@ fn every_call(path: &Path) {
     let awaited = store.submit_claim::<u64>("pay", "awaited", "r").unwrap();
     let waited = store.submit_claim::<u64>("pay", "waited", "r").unwrap();
     store.flush().unwrap();
-    let relay = Relay::new(&store, "orders");
+    let relay = store.relay(&ORDERS);
     let intents = store.intents();
     let order = intents.outstanding("orders", 1).unwrap().remove(0).id;
     let saved = store.checkpoints().list(&CheckpointFilter::new()).unwrap();
@@ -167,11 +164,11 @@ fn every_call(path: &Path) {
         let Poll::Ready(polled) = polled else { panic!("it would wait for ever") };
         refused("poll", polled);
         refused("wait", waited.wait());
-        refused("relay", relay.run_once(&mut Exchange));
+        refused("relay", relay.deliver(&mut Exchange));
         refused("outstanding", intents.outstanding("orders", 1));
         refused("reject", intents.reject(&order, "note"));
         refused("audit", intents.audit(1));
-        refused("intent", store.intent::<u64, u64>(&order));
+        refused("intent", store.intent(&ORDERS, &order));
         refused("recovery", store.recovery());
         refused("checkpoints", store.checkpoints().list(&CheckpointFilter::new()));
         refused("inspect", store.inspect_run("run"));

@@ -9,11 +9,14 @@ use std::time::Duration;
 
 use milepost::testing::{import_savepoint_bytes, savepoint_bytes};
 use milepost::{
-    AuditAction, Delivery, IntentState, Key, Labels, ManualClock, MemoryDisk, Options, Receiver,
-    Relay, SavepointOptions, Sent, SettledRetention, Store,
+    AuditAction, Delivery, Endpoint, IntentState, Key, Labels, ManualClock, MemoryDisk, Options,
+    SavepointOptions, Sent, SettledRetention, Store, Topic,
 };
 
 use crate::support::{Counter, T0, clock, days, killed, kind, on_disk, rows_of, second};
+
+const ORDERS: Topic<Vec<u8>, u64> = Topic::new("orders");
+const LATER: Topic<Vec<u8>, u64> = Topic::new("later");
 
 /// A receiver that notes the id of all it gets, and answers as it is told.
 #[derive(Default)]
@@ -22,27 +25,24 @@ struct Market {
     is_silent: bool,
 }
 
-impl Receiver for Market {
-    type Request = Vec<u8>;
-    type Outcome = u64;
-
-    fn send(&mut self, order: &Delivery<Vec<u8>>) -> Sent<u64> {
+impl Endpoint<Vec<u8>, u64> for Market {
+    fn call(&mut self, order: &Delivery<Vec<u8>>) -> Sent<u64> {
         self.ids.push(order.external_id.to_string());
         if self.is_silent { Sent::Ambiguous("no answer".into()) } else { Sent::Confirmed(7) }
     }
 }
 
 /// One trade: a step that emits an order, and its delivery.
-fn trade(store: &Store, topic: &str, n: u64, market: &mut Market) {
+fn trade(store: &Store, topic: &Topic<Vec<u8>, u64>, n: u64, market: &mut Market) {
     let mut run = store.run::<Counter>("bot").unwrap();
     let key = Key::new(format!("{topic}-{n}")).expires_after(days(1));
     let position = run.position().index().map_or(0, |at| at + 1);
     run.step(key, position, |tx| tx.emit(topic, &vec![7u8; 500])).unwrap();
     drop(run);
-    Relay::new(store, topic).run_once(market).unwrap();
+    store.relay(topic).deliver(market).unwrap();
 }
 
-fn settled(store: &Store, topic: &str) -> usize {
+fn settled(store: &Store, topic: impl AsRef<str>) -> usize {
     store.intents().settled(topic, usize::MAX).unwrap().len()
 }
 
@@ -54,7 +54,7 @@ fn a_year(options: &Options, clock: &ManualClock) -> (Arc<MemoryDisk>, [usize; 2
     let mut market = Market::default();
     let mut quarter = 0;
     for n in 0..365 * A_DAY {
-        trade(&store, "orders", n, &mut market);
+        trade(&store, &ORDERS, n, &mut market);
         clock.advance(Duration::from_secs(24 * 3_600 / A_DAY));
         if n == 90 * A_DAY {
             quarter = disk.to_bytes().len();
@@ -106,7 +106,7 @@ fn of_many_young_ones_only_so_many_are_kept() {
     let (disk, store) = on_disk(&Options::new().clock(clock()).settled_retention(retention));
     let mut market = Market::default();
     for n in 0..300 {
-        trade(&store, "orders", n, &mut market);
+        trade(&store, &ORDERS, n, &mut market);
         assert!(settled(&store, "orders") <= 51, "{n}");
     }
     assert_eq!(market.ids.iter().collect::<BTreeSet<_>>().len(), 300);
@@ -121,13 +121,13 @@ fn a_long_past_goes_a_few_at_a_time() {
     let all = Options::new().clock(clock.clone()).settled_retention(SettledRetention::keep_all());
     let (disk, store) = on_disk(&all);
     let mut market = Market::default();
-    (0..100).for_each(|n| trade(&store, "orders", n, &mut market));
+    (0..100).for_each(|n| trade(&store, &ORDERS, n, &mut market));
     drop(store);
     clock.advance(days(60));
     let store = Options::new().clock(clock).open_on(killed(&disk)).unwrap();
     for n in 100..140 {
         let before = settled(&store, "orders");
-        trade(&store, "orders", n, &mut market);
+        trade(&store, &ORDERS, n, &mut market);
         let gone = before + 1 - settled(&store, "orders");
         assert!(gone <= 4 && (gone > 0 || n > 124), "{n}: {gone} of {before} went");
     }
@@ -140,29 +140,32 @@ fn what_is_in_doubt_or_not_sent_stays_and_is_kept_from_when_it_was_settled() {
     let clock = clock();
     let (_, store) = on_disk(&Options::new().clock(clock.clone()));
     let mut silent = Market { is_silent: true, ..Market::default() };
-    trade(&store, "orders", 0, &mut silent);
+    trade(&store, &ORDERS, 0, &mut silent);
     let doubted = store.intents().outstanding("orders", 1).unwrap().pop().unwrap().id;
     let mut run = store.run::<Counter>("bot").unwrap();
-    let unsent = run.step("unsent", 9, |tx| tx.emit("later", &vec![1u8])).unwrap().into_outcome();
+    let unsent = run.step("unsent", 9, |tx| tx.emit(&LATER, &vec![1u8])).unwrap().into_outcome();
     drop(run);
     let mut market = Market::default();
     for n in 1..400 {
         clock.advance(days(1));
-        trade(&store, "orders", n, &mut market);
+        trade(&store, &ORDERS, n, &mut market);
     }
-    let state = |id| store.intent::<Vec<u8>, u64>(id).unwrap().map(|intent| intent.state);
+    let state = |id| store.intent(&ORDERS, id).unwrap().map(|intent| intent.state);
     assert!(matches!(state(&doubted), Some(IntentState::InDoubt { .. })));
-    assert!(matches!(state(&unsent), Some(IntentState::Prepared)));
+    assert!(matches!(
+        store.intent(&LATER, &unsent).unwrap().map(|intent| intent.state),
+        Some(IntentState::Prepared)
+    ));
     assert!(settled(&store, "orders") <= 31);
     store.intents().confirm(&doubted, Some(&1u64), "anna: the exchange has it").unwrap();
     for n in 400..429 {
         clock.advance(days(1));
-        trade(&store, "orders", n, &mut market);
+        trade(&store, &ORDERS, n, &mut market);
         assert!(matches!(state(&doubted), Some(IntentState::Confirmed { .. })), "{n}");
     }
     for n in 429..440 {
         clock.advance(days(1));
-        trade(&store, "orders", n, &mut market);
+        trade(&store, &ORDERS, n, &mut market);
     }
     assert_eq!(state(&doubted), None);
     assert!(settled(&store, "orders") <= 31, "those behind it went too");
@@ -175,25 +178,22 @@ fn what_was_forgotten_may_have_been_sent() {
     let clock = clock();
     let (_, store) = on_disk(&Options::new().clock(clock.clone()));
     let mut market = Market::default();
-    trade(&store, "orders", 0, &mut market);
+    trade(&store, &ORDERS, 0, &mut market);
     let saved = store.checkpoints().save("bot", &Labels::new()).unwrap();
     store.checkpoints().pin(&saved).unwrap();
     let bytes = savepoint_bytes(&store.checkpoints(), &saved, false).unwrap();
-    trade(&store, "orders", 1, &mut market);
+    trade(&store, &ORDERS, 1, &mut market);
     // Another run's orders push it out.
     let mut other = store.run::<Counter>("other").unwrap();
     for n in 0..3 {
         clock.advance(days(31));
-        other.step(format!("{n}"), n, |tx| tx.emit("orders", &vec![1u8])).unwrap();
-        Relay::new(&store, "orders").run_once(&mut market).unwrap();
+        other.step(format!("{n}"), n, |tx| tx.emit(&ORDERS, &vec![1u8])).unwrap();
+        store.relay(&ORDERS).deliver(&mut market).unwrap();
     }
     assert_eq!(settled(&store, "orders"), 1);
     let options = SavepointOptions::new().replace();
     assert!(import_savepoint_bytes(&store, &bytes, &options).unwrap().must_reconcile);
-    assert_eq!(
-        kind(Relay::new(&store, "orders").run_once(&mut market)),
-        milepost::ErrorKind::InDoubt
-    );
+    assert_eq!(kind(store.relay(&ORDERS).deliver(&mut market)), milepost::ErrorKind::InDoubt);
 }
 
 #[test]
@@ -201,7 +201,7 @@ fn the_decisions_of_people_are_kept_for_a_year() {
     let clock = clock();
     let (disk, store) = on_disk(&Options::new().clock(clock.clone()));
     for n in 0..30 {
-        trade(&store, "orders", n, &mut Market { is_silent: true, ..Market::default() });
+        trade(&store, &ORDERS, n, &mut Market { is_silent: true, ..Market::default() });
         let id = store.intents().outstanding("orders", 1).unwrap().pop().unwrap().id;
         store.intents().reject(&id, "anna: not there").unwrap();
         clock.advance(days(30));

@@ -73,6 +73,7 @@ mod step;
 mod store;
 mod system;
 mod threads;
+mod topics;
 mod types;
 mod undo;
 mod unlocked;

@@ -7,13 +7,13 @@ use std::sync::Arc;
 
 use milepost::testing::{Effect, Fault, Platter, Rng, SimDisk};
 use milepost::{
-    Claimed, Delivery, Done, Durability, Error, ErrorKind, IntentState, Options, Position, Probe,
-    Receiver, Relay, Reopen, Resolution, Result, Run, Sent, Store,
+    Claimed, Delivery, Done, Durability, Endpoint, Error, ErrorKind, IntentState, Options,
+    Position, Probe, Reopen, Resolution, Result, Run, Sent, Store, Topic,
 };
 
 use crate::support::{Content, Counter, key_of};
 
-const TOPIC: &str = "orders";
+const TOPIC: Topic<(u64, u64), u64> = Topic::new("orders");
 const CLAIMS: u64 = 6;
 
 /// What the store must hold.
@@ -78,7 +78,7 @@ fn work(tx: &mut milepost::Tx<'_, Counter>, input: &Input) -> Result<u64> {
         tx.remove(key_of(*row))?;
     }
     for n in 0..input.emits {
-        tx.emit(TOPIC, &(input.key, n))?;
+        tx.emit(&TOPIC, &(input.key, n))?;
     }
     Ok(tx.state.sum)
 }
@@ -104,11 +104,8 @@ impl World {
     }
 }
 
-impl Receiver for World {
-    type Request = (u64, u64);
-    type Outcome = u64;
-
-    fn send(&mut self, delivery: &Delivery<(u64, u64)>) -> Sent<u64> {
+impl Endpoint<(u64, u64), u64> for World {
+    fn call(&mut self, delivery: &Delivery<(u64, u64)>) -> Sent<u64> {
         let roll = self.roll();
         if matches!(roll, 0..=4 | 6 | 10) {
             self.apply(delivery);
@@ -356,9 +353,9 @@ impl Life {
 
     fn relay(&mut self) {
         self.tell("relay".into());
-        let relay = Relay::new(self.store(), TOPIC);
+        let relay = self.store().relay(&TOPIC);
         let world = &mut self.world;
-        match catch_unwind(AssertUnwindSafe(|| relay.run_once(world))) {
+        match catch_unwind(AssertUnwindSafe(|| relay.deliver(world))) {
             Ok(Ok(delivered)) => self.tell(format!("  {delivered}")),
             Ok(Err(error)) => {
                 drop(relay);
@@ -414,7 +411,7 @@ impl Life {
         let bytes = self.disk.durable();
         let store = self.options.open_on(Arc::new(SimDisk::of(bytes))).unwrap();
         let keys: Vec<_> = (0..self.next_key.max(12)).map(key_of).collect();
-        let content = Content::of(&store, &keys, TOPIC).unwrap();
+        let content = Content::of(&store, &keys, TOPIC.as_str()).unwrap();
         let model = &self.model;
         assert_eq!(content.state, model.state);
         assert_eq!(content.position, model.position.map_or(Position::Start, Position::Index));
@@ -441,10 +438,10 @@ impl Life {
     fn settle(&mut self) {
         self.restart();
         self.world.rng = None;
-        let relay = Relay::new(self.store(), TOPIC);
-        relay.run_once(&mut self.world).unwrap();
-        assert!(self.store().intents().outstanding(TOPIC, 1).unwrap().is_empty());
-        let settled = self.store().intents().settled(TOPIC, usize::MAX).unwrap();
+        let relay = self.store().relay(&TOPIC);
+        relay.deliver(&mut self.world).unwrap();
+        assert!(self.store().intents().outstanding(&TOPIC, 1).unwrap().is_empty());
+        let settled = self.store().intents().settled(&TOPIC, usize::MAX).unwrap();
         assert_eq!(settled.len() as u64, self.model.emitted);
         self.check();
         for (n, state) in self.model.claims.clone() {

@@ -3,13 +3,12 @@
 use std::fs;
 
 use milepost::{
-    Claimed, Delivery, ErrorKind, Options, Receiver, Relay, RepairOptions, Sent, Store, repair,
-    verify,
+    Claimed, Delivery, Endpoint, ErrorKind, Options, RepairOptions, Sent, Store, repair, verify,
 };
 
 use crate::damage::furnished;
 use crate::support::{
-    Counter, error, key_of, kind, open_bytes, payload_of, reframed, rows_of, seen, with_row,
+    Counter, ORDERS, error, key_of, kind, open_bytes, payload_of, reframed, rows_of, seen, with_row,
 };
 
 /// A store in which the row that ends so is as a newer program would have written it.
@@ -26,11 +25,8 @@ const WAYS: [fn(&mut Vec<u8>); 4] =
 
 struct Deaf;
 
-impl Receiver for Deaf {
-    type Request = u64;
-    type Outcome = u64;
-
-    fn send(&mut self, _: &Delivery<u64>) -> Sent<u64> {
+impl Endpoint<u64, u64> for Deaf {
+    fn call(&mut self, _: &Delivery<u64>) -> Sent<u64> {
         panic!("sent")
     }
 }
@@ -59,7 +55,7 @@ fn a_row_with_a_flag_this_program_does_not_know_is_too_new_wherever_it_stands() 
     let (intent, _) = rows_of(&bytes, "intents").remove(0);
     let store = open("intents", 7, &intent);
     assert_eq!(kind(store.recovery()), ErrorKind::TooNew);
-    let delivered = Relay::new(&store, "orders").run_once(&mut Deaf).unwrap();
+    let delivered = store.relay(&ORDERS).deliver(&mut Deaf).unwrap();
     assert_eq!((delivered.set_aside, delivered.problems[0].kind), (1, ErrorKind::TooNew));
     let (schema, _) = rows_of(&bytes, "schemas").remove(0);
     assert_eq!(kind(open("schemas", 1, &schema).run::<Counter>("run")), ErrorKind::TooNew);

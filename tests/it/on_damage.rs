@@ -11,7 +11,7 @@ use milepost::{
 use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 
-use crate::support::{Counter, count, error, kind, on_disk, rows_of, with_row};
+use crate::support::{Counter, ORDERS, count, error, kind, on_disk, rows_of, with_row};
 
 /// Three steps, a checkpoint behind the second, and then the record of the run is damaged.
 fn damaged(checkpoints: &[u64]) -> (TempDir, PathBuf, Vec<CheckpointId>) {
@@ -129,7 +129,7 @@ fn a_run_that_has_emitted_since_sends_nothing_before_the_store_was_reconciled() 
         let mut run = store.run::<Counter>("run").unwrap();
         for n in 1..=3u64 {
             run.step(n.to_string(), n, |tx| {
-                if n == emits_at { tx.emit("orders", &n).map(drop) } else { Ok(()) }
+                if n == emits_at { tx.emit(&ORDERS, &n).map(drop) } else { Ok(()) }
             })
             .unwrap();
             if n == 2 {

@@ -11,8 +11,8 @@ use tempfile::TempDir;
 
 use crate::damage::furnished;
 use crate::support::{
-    Counter, clock, count, error, key_of, kind, on_disk, payload_of, reframed, rows_of, second,
-    seen, with_row,
+    Counter, ORDERS, clock, count, error, key_of, kind, on_disk, payload_of, reframed, rows_of,
+    second, seen, with_row,
 };
 
 fn on_file(bytes: &[u8]) -> (TempDir, PathBuf) {
@@ -360,8 +360,8 @@ fn an_older_copy_is_not_taken_for_the_store_and_can_be_repaired_if_that_is_meant
     count(&mut run, 1).unwrap();
     let older = fs::read(live.path().join("bot.mp")).unwrap();
     let sent = |store: &Store, run: &mut milepost::Run<Counter>| {
-        let id = run.step(key_of(2), 2, |tx| tx.emit("orders", &2u64)).unwrap().into_outcome();
-        store.intent::<u64, u64>(&id).unwrap().unwrap().external_id
+        let id = run.step(key_of(2), 2, |tx| tx.emit(&ORDERS, &2u64)).unwrap().into_outcome();
+        store.intent(&ORDERS, &id).unwrap().unwrap().external_id
     };
     let since = sent(&store, &mut run);
     let (_folder, path) = killed_folder(live.path());

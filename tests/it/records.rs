@@ -3,12 +3,14 @@
 use std::time::Duration;
 
 use milepost::{
-    AuditAction, Claimed, Delivery, ErrorKind, Key, Labels, MemoryDisk, Options, Receiver, Relay,
-    RepairOptions, Sent, Store, repair,
+    AuditAction, Claimed, Delivery, Endpoint, ErrorKind, Key, Labels, MemoryDisk, Options,
+    RepairOptions, Sent, Store, Topic, repair,
 };
 use serde::{Deserialize, Serialize};
 
 use crate::support::{Counter, kind, on_disk, open_bytes, rows_of, with_row};
+
+const ORDERS: Topic<Order, (String, u128)> = Topic::new("orders");
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Order {
@@ -24,11 +26,8 @@ enum Side {
 
 struct Exchange(u32);
 
-impl Receiver for Exchange {
-    type Request = Order;
-    type Outcome = (String, u128);
-
-    fn send(&mut self, _: &Delivery<Order>) -> Sent<(String, u128)> {
+impl Endpoint<Order, (String, u128)> for Exchange {
+    fn call(&mut self, _: &Delivery<Order>) -> Sent<(String, u128)> {
         self.0 += 1;
         match self.0 {
             1 => Sent::Confirmed(("filled".into(), u128::MAX)),
@@ -47,13 +46,13 @@ fn furnished() -> Vec<u8> {
         let key = Key::new(n.to_string()).expires_after(Duration::from_secs(3_600));
         run.step(key, n, |tx| {
             tx.put("row", &order)?;
-            tx.emit("orders", &Order { qty: n, side: Side::Buy })?;
+            tx.emit(&ORDERS, &Order { qty: n, side: Side::Buy })?;
             tx.checkpoint(Labels::new())?;
             Ok(Some(order.clone()))
         })
         .unwrap();
     }
-    Relay::new(&store, "orders").run_once(&mut Exchange(0)).unwrap();
+    store.relay(&ORDERS).deliver(&mut Exchange(0)).unwrap();
     let doubt = store.recovery().unwrap().intents_in_doubt.remove(0);
     store.intents().reject(&doubt, "anna: it is not there").unwrap();
     let Claimed::Fresh(claim) = store.claim::<Order>("calls", "done", &1).unwrap() else {

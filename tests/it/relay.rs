@@ -7,11 +7,17 @@ use std::sync::Arc;
 
 use milepost::testing::{SimDisk, import_savepoint_bytes, savepoint_bytes};
 use milepost::{
-    AuditAction, Delivered, Delivery, Disk, ErrorKind, IntentId, IntentState, Labels, Limits,
-    OnUnknown, Options, Probe, Receiver, Relay, Result, SavepointOptions, Sent, SettledBy, Store,
+    AuditAction, Delivery, DeliveryReport, Disk, Endpoint, ErrorKind, IntentId, IntentState,
+    Labels, Limits, OnUnknown, Options, Probe, Result, SavepointOptions, Sent, SettledBy, Store,
+    Topic,
 };
 
-use crate::support::{Counter, count, error, key_of, killed, kind, on_disk, open_bytes};
+use crate::support::{Counter, ORDERS, count, error, key_of, killed, kind, on_disk, open_bytes};
+
+const ORDERS_2: Topic<u64, u64> = Topic::new("orders2");
+const ORDER_TOPIC: Topic<u64, u64> = Topic::new("order");
+const TEXTS: Topic<String, String> = Topic::new("orders");
+const MAILS: Topic<u64, u64> = Topic::new("mails");
 
 /// A receiver that does what it is told, and notes what it was asked.
 #[derive(Default)]
@@ -39,11 +45,8 @@ impl Exchange {
     }
 }
 
-impl Receiver for Exchange {
-    type Request = u64;
-    type Outcome = u64;
-
-    fn send(&mut self, delivery: &Delivery<u64>) -> Sent<u64> {
+impl Endpoint<u64, u64> for Exchange {
+    fn call(&mut self, delivery: &Delivery<u64>) -> Sent<u64> {
         self.sent.push((delivery.external_id.to_string(), delivery.payload, delivery.attempt));
         match self.replies.pop_front() {
             None => Sent::Confirmed(delivery.payload * 10),
@@ -63,18 +66,18 @@ fn emit(store: &Store, orders: &[u64]) -> Vec<IntentId> {
     let mut run = store.run::<Counter>("run").unwrap();
     let n = run.steps();
     run.step(key_of(n), n, |tx| {
-        orders.iter().map(|order| tx.emit("orders", order)).collect::<Result<Vec<_>>>()
+        orders.iter().map(|order| tx.emit(&ORDERS, order)).collect::<Result<Vec<_>>>()
     })
     .unwrap()
     .into_outcome()
 }
 
-fn deliver(store: &Store, to: &mut Exchange) -> Delivered {
-    Relay::new(store, "orders").run_once(to).unwrap()
+fn deliver(store: &Store, to: &mut Exchange) -> DeliveryReport {
+    store.relay(&ORDERS).deliver(to).unwrap()
 }
 
 fn state(store: &Store, id: &IntentId) -> IntentState<u64> {
-    store.intent::<u64, u64>(id).unwrap().unwrap().state
+    store.intent(&ORDERS, id).unwrap().unwrap().state
 }
 
 fn in_doubt(state: &IntentState<u64>) -> bool {
@@ -92,9 +95,9 @@ fn what_is_prepared_is_delivered_once_and_in_order() {
     assert_eq!((delivered.confirmed, delivered.in_doubt, delivered.settled_by_probe), (3, 0, 0));
     let payloads: Vec<_> = exchange.sent.iter().map(|sent| (sent.1, sent.2)).collect();
     assert_eq!(payloads, [(1, 1), (2, 1), (3, 1)]);
-    assert_eq!(deliver(&store, &mut exchange), Delivered::default());
+    assert_eq!(deliver(&store, &mut exchange), DeliveryReport::default());
     let store = Options::new().open_on(killed(&disk)).unwrap();
-    assert_eq!(deliver(&store, &mut exchange), Delivered::default());
+    assert_eq!(deliver(&store, &mut exchange), DeliveryReport::default());
     assert_eq!(exchange.sent.len(), 3);
     assert!(exchange.probed.is_empty());
     for (id, order) in ids.iter().zip(1..) {
@@ -128,11 +131,8 @@ struct Peeping {
     seen: Vec<(IntentState<u64>, bool)>,
 }
 
-impl Receiver for Peeping {
-    type Request = u64;
-    type Outcome = u64;
-
-    fn send(&mut self, delivery: &Delivery<u64>) -> Sent<u64> {
+impl Endpoint<u64, u64> for Peeping {
+    fn call(&mut self, delivery: &Delivery<u64>) -> Sent<u64> {
         let store = open_bytes(&self.disk.durable().to_vec()).unwrap();
         let doubted = store.recovery().unwrap().intents_in_doubt.contains(&delivery.id);
         self.seen.push((state(&store, &delivery.id), doubted));
@@ -147,7 +147,7 @@ fn that_it_is_being_sent_is_durable_before_the_call() {
     let store = Options::new().create_on(disk.clone()).unwrap();
     emit(&store, &[1, 2, 3]);
     let mut peeping = Peeping { disk, seen: Vec::new() };
-    Relay::new(&store, "orders").run_once(&mut peeping).unwrap();
+    store.relay(&ORDERS).deliver(&mut peeping).unwrap();
     assert_eq!(peeping.seen.len(), 3);
     for (state, doubted) in peeping.seen {
         assert!(in_doubt(&state) && doubted, "{state:?}");
@@ -159,19 +159,16 @@ fn crashed_in_the_call(order: u64) -> (Store, IntentId, String) {
     let disk = Arc::new(SimDisk::default());
     let store = Options::new().create_on(disk.clone()).unwrap();
     let id = emit(&store, &[order]).remove(0);
-    let external_id = store.intent::<u64, u64>(&id).unwrap().unwrap().external_id.to_string();
+    let external_id = store.intent(&ORDERS, &id).unwrap().unwrap().external_id.to_string();
     let bytes = RefCell::new(Vec::new());
     struct Crashing<'a>(&'a SimDisk, &'a RefCell<Vec<u8>>);
-    impl Receiver for Crashing<'_> {
-        type Request = u64;
-        type Outcome = u64;
-
-        fn send(&mut self, _: &Delivery<u64>) -> Sent<u64> {
+    impl Endpoint<u64, u64> for Crashing<'_> {
+        fn call(&mut self, _: &Delivery<u64>) -> Sent<u64> {
             *self.1.borrow_mut() = self.0.durable().to_vec();
             Sent::Confirmed(1)
         }
     }
-    Relay::new(&store, "orders").run_once(&mut Crashing(&disk, &bytes)).unwrap();
+    store.relay(&ORDERS).deliver(&mut Crashing(&disk, &bytes)).unwrap();
     (open_bytes(&bytes.into_inner()).unwrap(), id, external_id)
 }
 
@@ -199,7 +196,7 @@ fn an_effect_in_doubt_is_asked_about_and_never_just_sent() {
     assert!(exchange.sent.is_empty());
     let by = SettledBy::Probe;
     assert_eq!(state(&store, &id), IntentState::Confirmed { outcome: Some(77), by });
-    assert_eq!(store.intent::<u64, u64>(&id).unwrap().unwrap().probed, 1);
+    assert_eq!(store.intent(&ORDERS, &id).unwrap().unwrap().probed, 1);
     assert!(store.recovery().unwrap().is_settled());
 }
 
@@ -211,7 +208,7 @@ fn an_effect_that_was_not_applied_is_sent_again_under_the_same_id() {
     let delivered = deliver(&store, &mut exchange);
     assert_eq!((delivered.confirmed, delivered.settled_by_probe), (1, 1));
     assert_eq!(exchange.sent, [(external_id, 5, 2)]);
-    let intent = store.intent::<u64, u64>(&id).unwrap().unwrap();
+    let intent = store.intent(&ORDERS, &id).unwrap().unwrap();
     assert_eq!((intent.attempts, intent.probed), (2, 1));
 }
 
@@ -221,11 +218,8 @@ fn an_effect_that_was_not_applied_is_sent_again_under_the_same_id() {
 fn an_answer_that_comes_when_the_store_was_set_back_is_kept_and_nothing_is_sent() {
     /// Says that it was not done; meanwhile somebody puts an older state in the place of another run.
     struct SettingBack(Store, Vec<u8>);
-    impl Receiver for SettingBack {
-        type Request = u64;
-        type Outcome = u64;
-
-        fn send(&mut self, _: &Delivery<u64>) -> Sent<u64> {
+    impl Endpoint<u64, u64> for SettingBack {
+        fn call(&mut self, _: &Delivery<u64>) -> Sent<u64> {
             panic!("sent before anybody has reconciled")
         }
 
@@ -242,9 +236,9 @@ fn an_answer_that_comes_when_the_store_was_set_back_is_kept_and_nothing_is_sent(
 
     let (store, id, external_id) = crashed_in_the_call(5);
     let mut receiver = SettingBack(store.clone(), savepoint);
-    let refused = error(Relay::new(&store, "orders").run_once(&mut receiver));
+    let refused = error(store.relay(&ORDERS).deliver(&mut receiver));
     assert_eq!(refused.kind(), ErrorKind::InDoubt, "{refused}");
-    let intent = store.intent::<u64, u64>(&id).unwrap().unwrap();
+    let intent = store.intent(&ORDERS, &id).unwrap().unwrap();
     assert_eq!((intent.state, intent.attempts, intent.probed), (IntentState::Prepared, 1, 1));
     store.reconcile("anna: the desk has none of ours").unwrap();
     let mut exchange = Exchange::default();
@@ -258,8 +252,8 @@ fn what_the_receiver_does_not_know_is_treated_as_the_policy_says() {
     let pass = |policy| {
         let (store, id, _) = crashed_in_the_call(5);
         let mut exchange = Exchange::default();
-        let relay = Relay::new(&store, "orders").on_unknown(policy);
-        let delivered = relay.run_once(&mut exchange).unwrap();
+        let relay = store.relay(&ORDERS).on_unknown(policy);
+        let delivered = relay.deliver(&mut exchange).unwrap();
         assert_eq!(delivered.settled_by_probe, 0);
         (state(&store, &id), exchange.sent.len())
     };
@@ -282,10 +276,10 @@ fn one_thing_left_open_is_enough_for_a_store_not_to_be_settled() {
     assert!(is_settled(&store));
     emit(&store, &[1]);
     assert!(!is_settled(&store), "one is prepared");
-    let relay = Relay::new(&store, "orders");
-    relay.run_once(&mut Exchange::replying([Sent::Ambiguous("timeout".into())])).unwrap();
+    let relay = store.relay(&ORDERS);
+    relay.deliver(&mut Exchange::replying([Sent::Ambiguous("timeout".into())])).unwrap();
     assert!(!is_settled(&store), "one is in doubt");
-    relay.run_once(&mut Exchange::knowing([Probe::Applied(1)])).unwrap();
+    relay.deliver(&mut Exchange::knowing([Probe::Applied(1)])).unwrap();
     assert!(is_settled(&store));
     drop(store.claim::<u64>("s", "k", &1).unwrap());
     assert!(!is_settled(&store), "a claim is in doubt");
@@ -350,7 +344,7 @@ fn external_ids_are_the_same_for_every_attempt_and_never_twice() {
     // The first intent of another store has another id.
     let other = Store::in_memory().unwrap();
     let id = emit(&other, &[0]).remove(0);
-    let intent = other.intent::<u64, u64>(&id).unwrap().unwrap();
+    let intent = other.intent(&ORDERS, &id).unwrap().unwrap();
     assert!(!distinct.contains(intent.external_id.as_str()));
 }
 
@@ -363,7 +357,7 @@ fn intents_of_later_openings_have_numbers_and_ids_of_their_own() {
     for round in 0..6 {
         let store = Options::new().open_on(disk.clone()).unwrap();
         for id in emit(&store, &[round, round + 100]) {
-            let intent = store.intent::<u64, u64>(&id).unwrap().unwrap();
+            let intent = store.intent(&ORDERS, &id).unwrap().unwrap();
             numbers.push(id.sequence());
             ids.insert(intent.external_id.to_string());
         }
@@ -437,18 +431,15 @@ fn what_is_settled_or_was_never_sent_cannot_be_decided_otherwise() {
     assert_eq!(intents.audit(99).unwrap().len(), 1, "refused decisions leave no row");
     let other = emit(&Store::in_memory().unwrap(), &[0, 1, 2]).pop().unwrap();
     assert_eq!(kind(intents.reject(&other, "x")), ErrorKind::NotFound);
-    assert!(store.intent::<u64, u64>(&other).unwrap().is_none());
+    assert!(store.intent(&ORDERS, &other).unwrap().is_none());
 }
 
 /// Against: a person who decides about an order while it is on its way.
 #[test]
 fn what_is_being_sent_cannot_be_decided_by_a_person() {
     struct Deciding(Store, Vec<ErrorKind>);
-    impl Receiver for Deciding {
-        type Request = u64;
-        type Outcome = u64;
-
-        fn send(&mut self, delivery: &Delivery<u64>) -> Sent<u64> {
+    impl Endpoint<u64, u64> for Deciding {
+        fn call(&mut self, delivery: &Delivery<u64>) -> Sent<u64> {
             let intents = self.0.intents();
             self.1.push(kind(intents.confirm(&delivery.id, Some(&1u64), "x")));
             self.1.push(kind(intents.reject(&delivery.id, "x")));
@@ -461,7 +452,7 @@ fn what_is_being_sent_cannot_be_decided_by_a_person() {
     let store = Store::in_memory().unwrap();
     emit(&store, &[1]);
     let mut deciding = Deciding(store.clone(), Vec::new());
-    Relay::new(&store, "orders").run_once(&mut deciding).unwrap();
+    store.relay(&ORDERS).deliver(&mut deciding).unwrap();
     assert_eq!(deciding.1, [ErrorKind::Conflict; 3]);
 }
 
@@ -505,8 +496,8 @@ fn what_a_panic_left_in_doubt_is_settled_in_the_same_process_by_any_answer() {
 
     let (_, store, _) = panicked_in_the_call();
     let mut exchange = Exchange::default();
-    let policy = Relay::new(&store, "orders").on_unknown(OnUnknown::PresumeApplied);
-    assert_eq!(policy.run_once(&mut exchange).unwrap().confirmed, 1);
+    let policy = store.relay(&ORDERS).on_unknown(OnUnknown::PresumeApplied);
+    assert_eq!(policy.deliver(&mut exchange).unwrap().confirmed, 1);
 }
 
 /// Against: the same for the answer "it was not done", by which it is sent again.
@@ -519,35 +510,34 @@ fn what_a_panic_left_in_doubt_and_was_not_applied_is_sent_again_in_the_same_proc
     assert!(matches!(state(&store, &id), IntentState::Confirmed { .. }));
 
     let (_, store, _) = panicked_in_the_call();
-    let policy = Relay::new(&store, "orders").on_unknown(OnUnknown::PresumeNotApplied);
-    assert_eq!(policy.run_once(&mut Exchange::default()).unwrap().confirmed, 1);
+    let policy = store.relay(&ORDERS).on_unknown(OnUnknown::PresumeNotApplied);
+    assert_eq!(policy.deliver(&mut Exchange::default()).unwrap().confirmed, 1);
 }
 
 /// Against: an answer that cannot be stored, after which the order is sent again.
 #[test]
 fn an_answer_that_cannot_be_stored_leaves_the_effect_in_doubt() {
     struct Talking(u32);
-    impl Receiver for Talking {
-        type Request = u64;
-        type Outcome = String;
-
-        fn send(&mut self, _: &Delivery<u64>) -> Sent<String> {
+    impl Endpoint<u64, String> for Talking {
+        fn call(&mut self, _: &Delivery<u64>) -> Sent<String> {
             self.0 += 1;
             Sent::Confirmed("x".repeat(200))
         }
     }
     let limits = Limits { value_bytes: 100, ..Limits::default() };
     let store = Options::new().limits(limits).in_memory().unwrap();
-    let id = emit(&store, &[1]).remove(0);
+    const TALKS: Topic<u64, String> = Topic::new("orders");
+    let mut run = store.run::<Counter>("run").unwrap();
+    let id = run.step("k", 1, |tx| tx.emit(&TALKS, &1)).unwrap().into_outcome();
     let mut talking = Talking(0);
-    let relay = Relay::new(&store, "orders");
-    let delivered = relay.run_once(&mut talking).unwrap();
+    let relay = store.relay(&TALKS);
+    let delivered = relay.deliver(&mut talking).unwrap();
     assert_eq!((delivered.set_aside, delivered.in_doubt), (1, 1));
     assert_eq!(delivered.problems[0].kind, ErrorKind::LimitExceeded);
     assert!(in_doubt(&state(&store, &id)));
-    relay.run_once(&mut talking).unwrap();
+    relay.deliver(&mut talking).unwrap();
     assert_eq!(talking.0, 1);
-    store.intents().confirm::<u64>(&id, None, "anna: filled").unwrap();
+    store.intents().confirm::<String>(&id, None, "anna: filled").unwrap();
 }
 
 /// Against: an order and its answer, each within the limit and both together not, so that it is done and
@@ -555,11 +545,8 @@ fn an_answer_that_cannot_be_stored_leaves_the_effect_in_doubt() {
 #[test]
 fn an_answer_as_long_as_a_value_may_be_fits_beside_a_payload_as_long() {
     struct Thorough;
-    impl Receiver for Thorough {
-        type Request = String;
-        type Outcome = String;
-
-        fn send(&mut self, delivery: &Delivery<String>) -> Sent<String> {
+    impl Endpoint<String, String> for Thorough {
+        fn call(&mut self, delivery: &Delivery<String>) -> Sent<String> {
             Sent::Confirmed(delivery.payload.clone())
         }
     }
@@ -567,9 +554,9 @@ fn an_answer_as_long_as_a_value_may_be_fits_beside_a_payload_as_long() {
     let store = Options::new().limits(limits).in_memory().unwrap();
     let mut run = store.run::<Counter>("run").unwrap();
     let order = "x".repeat(199_990);
-    let id = run.step("k", 1, |tx| tx.emit("orders", &order)).unwrap().into_outcome();
-    assert_eq!(Relay::new(&store, "orders").run_once(&mut Thorough).unwrap().confirmed, 1);
-    let intent = store.intent::<String, String>(&id).unwrap().unwrap();
+    let id = run.step("k", 1, |tx| tx.emit(&TEXTS, &order)).unwrap().into_outcome();
+    assert_eq!(store.relay(&TEXTS).deliver(&mut Thorough).unwrap().confirmed, 1);
+    let intent = store.intent(&TEXTS, &id).unwrap().unwrap();
     let by = SettledBy::Reply;
     assert_eq!(intent.state, IntentState::Confirmed { outcome: Some(order), by });
 }
@@ -578,11 +565,8 @@ fn an_answer_as_long_as_a_value_may_be_fits_beside_a_payload_as_long() {
 #[test]
 fn a_payload_of_another_type_is_a_mismatch_and_nothing_is_sent() {
     struct Texts(u32);
-    impl Receiver for Texts {
-        type Request = (String, Vec<u64>);
-        type Outcome = u64;
-
-        fn send(&mut self, _: &Delivery<Self::Request>) -> Sent<u64> {
+    impl Endpoint<(String, Vec<u64>), u64> for Texts {
+        fn call(&mut self, _: &Delivery<(String, Vec<u64>)>) -> Sent<u64> {
             self.0 += 1;
             Sent::Confirmed(1)
         }
@@ -590,7 +574,8 @@ fn a_payload_of_another_type_is_a_mismatch_and_nothing_is_sent() {
     let store = Store::in_memory().unwrap();
     let id = emit(&store, &[300]).remove(0);
     let mut texts = Texts(0);
-    let refused = error(Relay::new(&store, "orders").run_once(&mut texts));
+    let refused =
+        error(store.relay(&Topic::<(String, Vec<u64>), u64>::new("orders")).deliver(&mut texts));
     assert_eq!(refused.kind(), ErrorKind::SchemaMismatch);
     assert!(refused.to_string().contains("\"orders\""), "{refused}");
     assert_eq!(texts.0, 0);
@@ -602,16 +587,13 @@ fn a_payload_of_another_type_is_a_mismatch_and_nothing_is_sent() {
 #[test]
 fn a_relay_inside_a_relay_of_the_same_topic_is_a_conflict() {
     struct Nested(Store, Vec<ErrorKind>, u64);
-    impl Receiver for Nested {
-        type Request = u64;
-        type Outcome = u64;
-
-        fn send(&mut self, delivery: &Delivery<u64>) -> Sent<u64> {
+    impl Endpoint<u64, u64> for Nested {
+        fn call(&mut self, delivery: &Delivery<u64>) -> Sent<u64> {
             let mut inner = Exchange::default();
-            self.1.push(kind(Relay::new(&self.0, "orders").run_once(&mut inner)));
+            self.1.push(kind(self.0.relay(&ORDERS).deliver(&mut inner)));
             assert!(inner.sent.is_empty());
             // Another topic is free, and so is a step that emits into this one.
-            Relay::new(&self.0, "mails").run_once(&mut inner).unwrap();
+            self.0.relay(&MAILS).deliver(&mut inner).unwrap();
             if delivery.payload < 3 {
                 emit(&self.0, &[delivery.payload + 1]);
             }
@@ -622,10 +604,10 @@ fn a_relay_inside_a_relay_of_the_same_topic_is_a_conflict() {
     let store = Store::in_memory().unwrap();
     emit(&store, &[1]);
     let mut nested = Nested(store.clone(), Vec::new(), 0);
-    let delivered = Relay::new(&store, "orders").run_once(&mut nested).unwrap();
+    let delivered = store.relay(&ORDERS).deliver(&mut nested).unwrap();
     assert_eq!(nested.1, vec![ErrorKind::Conflict; 3]);
     assert_eq!((delivered.confirmed, nested.2), (3, 3));
-    assert_eq!(deliver(&store, &mut Exchange::default()), Delivered::default());
+    assert_eq!(deliver(&store, &mut Exchange::default()), DeliveryReport::default());
 }
 
 /// Against: two threads that deliver the same topic.
@@ -639,7 +621,7 @@ fn of_many_threads_that_deliver_one_topic_nothing_is_sent_twice() {
             scope.spawn(|| {
                 let mut exchange = Exchange::default();
                 for _ in 0..4 {
-                    match Relay::new(&store, "orders").run_once(&mut exchange) {
+                    match store.relay(&ORDERS).deliver(&mut exchange) {
                         Ok(_) => {}
                         Err(error) => assert_eq!(error.kind(), ErrorKind::Conflict),
                     }
@@ -659,26 +641,22 @@ fn topics_are_delivered_each_for_itself() {
     let store = Store::in_memory().unwrap();
     let mut run = store.run::<Counter>("run").unwrap();
     run.step("k", 1, |tx| {
-        tx.emit("orders", &1u64)?;
-        tx.emit("orders2", &2u64)?;
-        tx.emit("order", &3u64).map(drop)
+        tx.emit(&ORDERS, &1u64)?;
+        tx.emit(&ORDERS_2, &2u64)?;
+        tx.emit(&ORDER_TOPIC, &3u64).map(drop)
     })
     .unwrap();
     let mut exchange = Exchange::default();
     deliver(&store, &mut exchange);
     assert_eq!(exchange.sent.iter().map(|sent| sent.1).collect::<Vec<_>>(), [1]);
-    assert_eq!(kind(Relay::new(&store, "").run_once(&mut exchange)), ErrorKind::Invalid);
 }
 
 /// Against: a disk that fails between the call and the writing down of its answer.
 #[test]
 fn when_the_answer_cannot_be_written_the_effect_is_in_doubt_after_reopening() {
     struct Breaking(Arc<SimDisk>);
-    impl Receiver for Breaking {
-        type Request = u64;
-        type Outcome = u64;
-
-        fn send(&mut self, _: &Delivery<u64>) -> Sent<u64> {
+    impl Endpoint<u64, u64> for Breaking {
+        fn call(&mut self, _: &Delivery<u64>) -> Sent<u64> {
             self.0.arm([milepost::testing::Fault::at(0)]);
             Sent::Confirmed(1)
         }
@@ -686,7 +664,7 @@ fn when_the_answer_cannot_be_written_the_effect_is_in_doubt_after_reopening() {
     let disk = Arc::new(SimDisk::default());
     let store = Options::new().create_on(disk.clone()).unwrap();
     let ids = emit(&store, &[1, 2]);
-    let refused = error(Relay::new(&store, "orders").run_once(&mut Breaking(disk.clone())));
+    let refused = error(store.relay(&ORDERS).deliver(&mut Breaking(disk.clone())));
     assert!(
         matches!(refused.kind(), ErrorKind::Io | ErrorKind::Uncertain(_)),
         "{:?} {refused}",

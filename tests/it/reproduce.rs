@@ -3,12 +3,12 @@
 
 use milepost::testing::Rng;
 use milepost::{
-    CheckpointFilter, CheckpointId, Done, Labels, Options, Retention, Run, Store, Versioned,
+    CheckpointFilter, CheckpointId, Done, Labels, Options, Retention, Run, Store, Topic, Versioned,
 };
 use serde::{Deserialize, Serialize};
 
 use crate::market::{Bar, bars};
-use crate::strategy::{Order, Strategy, replay};
+use crate::strategy::{Fill, Order, Strategy, replay};
 use crate::support::{killed, on_disk, open_bytes};
 
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -38,7 +38,7 @@ fn trade(run: &mut Run<Books>, market: &[Bar], keep: &[u64]) -> Vec<Order> {
         let done = run.batch(bars, |tx, bar| {
             let order = tx.state.0.on_bar(bar);
             if let Some(order) = &order {
-                tx.emit("orders", order)?;
+                tx.emit(&Topic::<_, Fill>::new("orders"), order)?;
                 tx.state.0.on_fill(&order.filled());
             }
             if keep.contains(&bar.index) {

@@ -14,7 +14,8 @@ use tempfile::TempDir;
 
 use crate::large_state::{Blob, leave, words};
 use crate::support::{
-    Counter, T0, clock, count, error, killed, kind, on_disk, reframed, rows_of, second, with_row,
+    Counter, ORDERS, T0, clock, count, error, killed, kind, on_disk, reframed, rows_of, second,
+    with_row,
 };
 
 fn on_file(bytes: &[u8]) -> (TempDir, PathBuf) {
@@ -57,10 +58,10 @@ fn lose_the_head(path: &Path, options: &Options) {
 fn send(store: &Store, n: u64) -> (IntentId, String) {
     let mut run = store.run::<Counter>("run").unwrap();
     let key = format!("{}-{n}", store.epoch());
-    let step = run.step(key, n, |tx| Ok((tx.emit("orders", &n)?, tx.emit("orders", &n)?)));
+    let step = run.step(key, n, |tx| Ok((tx.emit(&ORDERS, &n)?, tx.emit(&ORDERS, &n)?)));
     let (first, second) = step.unwrap().into_outcome();
     store.intents().reject(&second, "anna").unwrap();
-    let intent = store.intent::<u64, u64>(&first).unwrap().unwrap();
+    let intent = store.intent(&ORDERS, &first).unwrap().unwrap();
     (first, intent.external_id.to_string())
 }
 
@@ -80,7 +81,7 @@ fn what_a_store_without_a_head_gave_out_is_never_given_out_again() {
         given.push(send(&store, n));
         epochs.push(store.epoch());
         for (n, (id, external)) in (1u64..).zip(&given) {
-            let intent = store.intent::<u64, u64>(id).unwrap().expect("an order is gone");
+            let intent = store.intent(&ORDERS, id).unwrap().expect("an order is gone");
             assert_eq!((intent.payload, intent.external_id.as_str()), (n, external.as_str()));
         }
         assert_eq!(store.intents().audit(99).unwrap().len(), given.len());

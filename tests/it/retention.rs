@@ -5,12 +5,11 @@ use std::time::Duration;
 
 use milepost::testing::Rng;
 use milepost::{
-    CheckpointFilter, CheckpointId, Labels, Options, Probe, Receiver, Relay, Retention, Run, Sent,
-    Store,
+    CheckpointFilter, CheckpointId, Endpoint, Labels, Options, Probe, Retention, Run, Sent, Store,
 };
 
 use crate::large_state::{Blob, chunks_in, leave, words};
-use crate::support::{Counter, clock, count, days, on_disk, second};
+use crate::support::{Counter, ORDERS, clock, count, days, on_disk, second};
 
 fn keep_last(keep_last: u64) -> Retention {
     Retention { keep_last, keep_for: Duration::ZERO, keep_bytes: u64::MAX }
@@ -121,11 +120,8 @@ fn what_is_pinned_stays_and_does_not_save_its_neighbours() {
 /// Never knows.
 struct Silent;
 
-impl Receiver for Silent {
-    type Request = u64;
-    type Outcome = u64;
-
-    fn send(&mut self, _: &milepost::Delivery<u64>) -> Sent<u64> {
+impl Endpoint<u64, u64> for Silent {
+    fn call(&mut self, _: &milepost::Delivery<u64>) -> Sent<u64> {
         Sent::Ambiguous("timeout".into())
     }
 
@@ -142,8 +138,8 @@ fn the_checkpoint_before_an_effect_in_doubt_stays_until_it_is_settled() {
     save(&store, &mut run, 1);
     clock.advance(second(1));
     let before = save(&store, &mut run, 2);
-    let order = run.step("order", 3, |tx| tx.emit("orders", &7u64)).unwrap().into_outcome();
-    Relay::new(&store, "orders").run_once(&mut Silent).unwrap();
+    let order = run.step("order", 3, |tx| tx.emit(&ORDERS, &7u64)).unwrap().into_outcome();
+    store.relay(&ORDERS).deliver(&mut Silent).unwrap();
     for n in 4..=9 {
         clock.advance(second(1));
         save(&store, &mut run, n);
@@ -204,8 +200,8 @@ fn what_was_planned_to_go_stays_if_it_has_become_the_last_one_before_an_effect_i
     clock.advance(second(1));
     let planned = store.checkpoints().plan("run", keep_last(1)).unwrap();
     assert_eq!(planned.going, saved[..2]);
-    run.step("order", 4, |tx| tx.emit("orders", &7u64)).unwrap();
-    Relay::new(&store, "orders").run_once(&mut Silent).unwrap();
+    run.step("order", 4, |tx| tx.emit(&ORDERS, &7u64)).unwrap();
+    store.relay(&ORDERS).deliver(&mut Silent).unwrap();
     saved.push(save(&store, &mut run, 5));
     store.checkpoints().delete(&saved[2]).unwrap();
     assert_eq!(store.checkpoints().apply(&planned).unwrap().checkpoints, 1);

@@ -11,16 +11,16 @@ use milepost::testing::{
     Call, Effect, Fault, SimDisk, export_with_fault, import_savepoint_bytes, savepoint_bytes,
 };
 use milepost::{
-    AuditAction, Autosave, CheckpointFilter, CheckpointId, Claimed, Codec, Delivery, ErrorKind,
-    Labels, Limits, Migrations, OnCopy, Options, Position, Receiver, Relay, RepairOptions,
+    AuditAction, Autosave, CheckpointFilter, CheckpointId, Claimed, Codec, Delivery, Endpoint,
+    ErrorKind, Labels, Limits, Migrations, OnCopy, Options, Position, RepairOptions,
     SavepointOptions, Sent, Store, Versioned, repair, verify,
 };
 use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 
 use crate::support::{
-    Counter, T0, clock, count, days, error, key_of, killed, kind, on_disk, open_bytes, rows_of,
-    second, seen, with_row,
+    Counter, ORDERS, T0, clock, count, days, error, key_of, killed, kind, on_disk, open_bytes,
+    rows_of, second, seen, with_row,
 };
 
 fn plain() -> SavepointOptions {
@@ -297,11 +297,8 @@ fn a_large_state_comes_back_whole_and_its_chunks_are_counted() {
 #[derive(Default)]
 struct Desk(Vec<String>);
 
-impl Receiver for Desk {
-    type Request = u64;
-    type Outcome = u64;
-
-    fn send(&mut self, order: &Delivery<u64>) -> Sent<u64> {
+impl Endpoint<u64, u64> for Desk {
+    fn call(&mut self, order: &Delivery<u64>) -> Sent<u64> {
         self.0.push(order.external_id.to_string());
         Sent::Confirmed(order.payload)
     }
@@ -309,13 +306,13 @@ impl Receiver for Desk {
 
 fn order(store: &Store, key: &str, at: u64) {
     let mut run = store.run::<Counter>("run").unwrap();
-    run.step(key, at, |tx| tx.emit("orders", &at)).unwrap();
+    run.step(key, at, |tx| tx.emit(&ORDERS, &at)).unwrap();
 }
 
 /// Nothing goes out before somebody has looked; then it does.
 fn assert_held_until_reconciled(store: Store, reopen: impl Fn(Store) -> Store) {
-    let (orders, mut desk) = (Relay::new(&store, "orders"), Desk::default());
-    let store = match orders.run_once(&mut desk) {
+    let (orders, mut desk) = (store.relay(&ORDERS), Desk::default());
+    let store = match orders.deliver(&mut desk) {
         Ok(_) => panic!("the relay has sent"),
         Err(refused) => {
             assert_eq!(refused.kind(), ErrorKind::InDoubt, "{refused}");
@@ -324,8 +321,8 @@ fn assert_held_until_reconciled(store: Store, reopen: impl Fn(Store) -> Store) {
             reopen(store)
         }
     };
-    let orders = Relay::new(&store, "orders");
-    assert_eq!(kind(orders.run_once(&mut desk)), ErrorKind::InDoubt);
+    let orders = store.relay(&ORDERS);
+    assert_eq!(kind(orders.deliver(&mut desk)), ErrorKind::InDoubt);
     assert_eq!(kind(store.claim::<u64>("s", "new", &1)), ErrorKind::InDoubt);
     let found = store.recovery().unwrap();
     assert!(!found.is_settled() && found.unreconciled.len() == 1, "{found:?}");
@@ -339,7 +336,7 @@ fn assert_held_until_reconciled(store: Store, reopen: impl Fn(Store) -> Store) {
     let audit = store.intents().audit(99).unwrap().pop().unwrap();
     assert_eq!((audit.intent, audit.action), (None, AuditAction::Reconcile));
     assert_eq!(audit.note, "anna: the desk has none of ours");
-    orders.run_once(&mut desk).unwrap();
+    orders.deliver(&mut desk).unwrap();
     assert!(!desk.0.is_empty());
     assert!(matches!(store.claim::<u64>("s", "new", &1), Ok(Claimed::Fresh(_))));
     assert_sound(&store);
@@ -375,12 +372,12 @@ fn a_store_is_set_back_unless_nothing_was_emitted_since() {
     let life = store.incarnation().unwrap();
     count(&mut store.run::<Counter>("run").unwrap(), 3).unwrap();
     let mut other = store.run::<Counter>("other").unwrap();
-    other.step("k", 1, |tx| tx.emit("orders", &1u64)).unwrap();
+    other.step("k", 1, |tx| tx.emit(&ORDERS, &1u64)).unwrap();
     // Another run has, and this one has not.
     assert!(!import(&store, &bytes, &plain().replace()).must_reconcile);
     assert!(!import(&store, &bytes, &plain().as_run("new")).must_reconcile);
     assert_eq!(store.incarnation().unwrap(), life);
-    assert_eq!(Relay::new(&store, "orders").run_once(&mut Desk::default()).unwrap().confirmed, 2);
+    assert_eq!(store.relay(&ORDERS).deliver(&mut Desk::default()).unwrap().confirmed, 2);
     // In the place of another run.
     drop(other);
     let replaced = import(&store, &bytes, &plain().as_run("other").replace());
@@ -396,7 +393,7 @@ fn a_store_is_set_back_unless_nothing_was_emitted_since() {
         let bytes = exported(&store, &saved_after(&store, 2), false);
         order(&store, "since", 3);
         if settled {
-            Relay::new(&store, "orders").run_once(&mut Desk::default()).unwrap();
+            store.relay(&ORDERS).deliver(&mut Desk::default()).unwrap();
         }
         assert!(import(&store, &bytes, &plain().as_run("new")).must_reconcile, "{settled}");
     }
@@ -522,8 +519,8 @@ fn a_copy_that_is_put_back_twice_sends_nothing_under_an_id_that_was_used() {
     let backup = fs::read(&path).unwrap();
     let sent = |store: &Store| {
         let mut run = store.run::<Counter>("run").unwrap();
-        let id = run.step(key_of(3), 3, |tx| tx.emit("orders", &3u64)).unwrap().into_outcome();
-        store.intent::<u64, u64>(&id).unwrap().unwrap().external_id
+        let id = run.step(key_of(3), 3, |tx| tx.emit(&ORDERS, &3u64)).unwrap().into_outcome();
+        store.intent(&ORDERS, &id).unwrap().unwrap().external_id
     };
     let mut ids = Vec::new();
     // The first time as the file itself; then accepted, repaired, accepted.

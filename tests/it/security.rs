@@ -10,8 +10,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use milepost::{
-    Claimed, Clock, Delivery, Error, Key, Options, Probe, Receiver, Relay, RepairOptions, Sent,
-    Store, SystemClock, Timestamp, Versioned, repair,
+    Claimed, Clock, Delivery, Endpoint, Error, Key, Options, Probe, RepairOptions, Sent, Store,
+    SystemClock, Timestamp, Topic, Versioned, repair,
 };
 use serde::{Deserialize, Serialize};
 
@@ -73,6 +73,7 @@ fn every_file_is_for_its_owner_alone_while_it_is_being_made_and_repaired() {
 }
 
 /// What no message may hold.
+const SECRETS: Topic<String, String> = Topic::new("orders");
 const SECRET: &str = "tr0ub4dor-and-3";
 
 #[derive(Default, Serialize, Deserialize)]
@@ -100,11 +101,8 @@ impl Versioned for Other {
 /// Knows nothing, and does not say what it was sent.
 struct Silent;
 
-impl Receiver for Silent {
-    type Request = String;
-    type Outcome = String;
-
-    fn send(&mut self, _: &Delivery<String>) -> Sent<String> {
+impl Endpoint<String, String> for Silent {
+    fn call(&mut self, _: &Delivery<String>) -> Sent<String> {
         Sent::Ambiguous("timeout".into())
     }
 
@@ -160,7 +158,7 @@ fn no_handle_and_no_error_prints_a_payload() {
     run.step("a", 1, |tx| {
         tx.state.password = secret();
         tx.put("row", &secret())?;
-        tx.emit("orders", &secret())?;
+        tx.emit(&SECRETS, &secret())?;
         said.note(tx);
         Ok(secret())
     })
@@ -182,9 +180,9 @@ fn no_handle_and_no_error_prints_a_payload() {
     said.note(&doubt);
     drop(doubt);
     said.note(&store.claim::<String>("s", "c", &"other").unwrap());
-    let relay = Relay::new(&store, "orders");
+    let relay = store.relay(&SECRETS);
     said.note(&relay);
-    said.note(&relay.run_once(&mut Silent).unwrap());
+    said.note(&relay.deliver(&mut Silent).unwrap());
     said.note(&store.recovery().unwrap());
     said.note(&store.intents().outstanding("orders", 9).unwrap());
 
@@ -215,7 +213,7 @@ fn no_handle_and_no_error_prints_a_payload() {
                 store.run::<Secretive>("run").and_then(|run| run.get::<String>("row")).map(drop),
                 store.claim::<String>("s", "c", &secret()).map(drop),
                 store.recovery().map(drop),
-                Relay::new(&store, "orders").run_once(&mut Silent).map(drop),
+                store.relay(&SECRETS).deliver(&mut Silent).map(drop),
             ];
             for refused in answers.into_iter().filter(Result::is_err) {
                 said.refusal(refused);

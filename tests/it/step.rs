@@ -5,16 +5,19 @@ use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use milepost::{
-    Done, Error, ErrorKind, IntentState, Key, Limits, Options, Position, Result, Run, Store,
-    Versioned,
+    Done, Error, ErrorKind, IntentState, Key, Limits, Options, Position, Result, Run, Store, Topic,
+    TopicName, Versioned,
 };
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::support::{
-    Content, Counter, T0, clock, count, error, key_of, killed, kind, on_disk, open_bytes, rows_of,
-    second, seen,
+    Content, Counter, ORDERS, T0, clock, count, error, key_of, killed, kind, on_disk, open_bytes,
+    rows_of, second, seen,
 };
+
+const TEXTS: Topic<String, u64> = Topic::new("t");
+const PAIRS: Topic<(String, u32), u64> = Topic::new("orders");
 
 /// Everything a step can ask for at once.
 fn full_step(run: &mut Run<Counter>, n: u64) -> Result<Done<u64>> {
@@ -22,7 +25,7 @@ fn full_step(run: &mut Run<Counter>, n: u64) -> Result<Done<u64>> {
         tx.state.sum += n;
         tx.state.seen.push(n);
         tx.put(key_of(n), &n)?;
-        tx.emit("orders", &n)?;
+        tx.emit(&ORDERS, &n)?;
         Ok(tx.state.sum)
     })
 }
@@ -99,7 +102,7 @@ fn spoil(run: &mut Run<Counter>, end: fn() -> Error) -> Result<Done<u64>> {
         tx.put("key-00001", &999u64)?;
         tx.put("key-00009", &999u64)?;
         tx.remove("key-00002")?;
-        tx.emit("orders", &999u64)?;
+        tx.emit(&ORDERS, &999u64)?;
         Err(end())
     })
 }
@@ -208,7 +211,7 @@ fn a_batch_is_all_or_nothing() {
             tx.state.sum += n;
             tx.state.seen.push(n);
             tx.put(key_of(n), &n)?;
-            tx.emit("orders", &n)?;
+            tx.emit(&ORDERS, &n)?;
             assert!(!(panic && n == fail_at), "the closure");
             if n == fail_at { Err(Error::abort("no")) } else { Ok(tx.state.sum) }
         })
@@ -290,7 +293,7 @@ fn what_is_over_a_limit_is_refused_before_anything_is_written() {
     over(run.step("a", 1, |tx| tx.put(&long, &1u64)), "the key of a row");
     over(run.step("a", 1, |tx| tx.remove(&long)), "the key of a row to remove");
     over(run.step("a", 1, |tx| tx.put("r", &"x".repeat(100))), "a row");
-    over(run.step("a", 1, |tx| tx.emit("t", &"x".repeat(100)).map(drop)), "a payload");
+    over(run.step("a", 1, |tx| tx.emit(&TEXTS, &"x".repeat(100)).map(drop)), "a payload");
     let grown = run.step("a", 1, |tx| {
         tx.state.seen = vec![1; 100];
         Ok(())
@@ -573,9 +576,7 @@ fn names_that_are_no_names_are_refused() {
         assert_eq!(kind(store.run::<Counter>(name)), ErrorKind::Invalid);
         assert_eq!(kind(store.claim::<u64>(name, "k", &1)), ErrorKind::Invalid);
         assert_eq!(kind(store.intents().outstanding(name, 1)), ErrorKind::Invalid);
-        let mut run = store.run::<Counter>("run").unwrap();
-        let refused = run.step("k", 1, |tx| tx.emit(name, &1u64).map(drop));
-        assert_eq!(kind(refused), ErrorKind::Invalid);
+        assert_eq!(kind(TopicName::new(name)), ErrorKind::Invalid);
     }
     let longest = "ö".repeat(100);
     let mut run = store.run::<Counter>(&longest).unwrap();
@@ -590,16 +591,19 @@ fn an_intent_keeps_its_payload_its_run_and_its_external_id() {
     let (disk, store) = on_disk(&Options::new());
     let mut run = store.run::<Counter>("run").unwrap();
     let id =
-        run.step("k", 1, |tx| tx.emit("orders", &("BTC".to_owned(), 5u32))).unwrap().into_outcome();
+        run.step("k", 1, |tx| tx.emit(&PAIRS, &("BTC".to_owned(), 5u32))).unwrap().into_outcome();
     drop((run, store));
     let store = Options::new().open_on(disk).unwrap();
-    let intent = store.intent::<(String, u32), u64>(&id).unwrap().unwrap();
+    let intent = store.intent(&PAIRS, &id).unwrap().unwrap();
     assert_eq!(intent.payload, ("BTC".to_owned(), 5));
     assert_eq!(intent.state, IntentState::Prepared);
     assert_eq!(intent.run.unwrap().as_str(), "run");
     assert_eq!((intent.attempts, intent.probed), (0, 0));
     assert!(intent.external_id.as_str().len() <= 36);
-    assert_eq!(kind(store.intent::<Vec<String>, u64>(&id)), ErrorKind::SchemaMismatch);
+    assert_eq!(
+        kind(store.intent(&Topic::<Vec<String>, u64>::new("orders"), &id)),
+        ErrorKind::SchemaMismatch
+    );
 }
 
 /// Against: a message about a key that shows it in hex, so that nobody finds the order it names.

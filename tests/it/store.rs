@@ -4,13 +4,16 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use milepost::{
-    Claimed, CommitSeq, ErrorKind, Limits, MemoryDisk, Options, Relay, Resolution, Store,
+    Claimed, CommitSeq, ErrorKind, Limits, MemoryDisk, Options, Resolution, Store, Topic,
 };
 
 use crate::support::{
     Child, Counter, count, error, key_of, killed, kind, on_disk, open_bytes, reframed, rows_of,
     second, seen, tampered, within,
 };
+
+const OWN: Topic<u64, u64> = Topic::new("own");
+const T: Topic<u64, u64> = Topic::new("t");
 
 /// Against: a store in memory that shares anything with another one.
 #[test]
@@ -308,10 +311,10 @@ fn calls_on_the_store_inside_a_step_are_served() {
         let inside = store.clone();
         let done = run.step("a", 1, |tx| {
             tx.state.sum = 7;
-            let id = tx.emit("own", &1u64)?;
+            let id = tx.emit(&OWN, &1u64)?;
             count(&mut other, 1)?;
             let newest = inside.newest_commit()?;
-            inside.run::<Counter>("third")?.step("k", 1, |tx| tx.emit("t", &9u64))?;
+            inside.run::<Counter>("third")?.step("k", 1, |tx| tx.emit(&T, &9u64))?;
             let claimed = inside.claim::<u64>("scope", "key", &1)?;
             assert!(matches!(claimed, Claimed::Fresh(_)));
             claim.complete(&1)?;
@@ -321,7 +324,7 @@ fn calls_on_the_store_inside_a_step_are_served() {
             assert_eq!(inside.intents().outstanding("t", 1)?.len(), 1);
             assert_eq!(inside.intents().outstanding("own", 1)?.len(), 0, "not durable yet");
             assert_eq!(inside.intents().audit(1)?.len(), 0);
-            assert_eq!(Relay::new(&inside, "t").run_once(&mut Anybody)?.confirmed, 1);
+            assert_eq!(inside.relay(&T).deliver(&mut Anybody)?.confirmed, 1);
             inside.trust_clock()?;
             assert_eq!(inside.clock_suspect()?, None);
             inside.checkpoints().save("run", &milepost::Labels::new())?;
@@ -341,11 +344,8 @@ fn calls_on_the_store_inside_a_step_are_served() {
 
 struct Anybody;
 
-impl milepost::Receiver for Anybody {
-    type Request = u64;
-    type Outcome = u64;
-
-    fn send(&mut self, delivery: &milepost::Delivery<u64>) -> milepost::Sent<u64> {
+impl milepost::Endpoint<u64, u64> for Anybody {
+    fn call(&mut self, delivery: &milepost::Delivery<u64>) -> milepost::Sent<u64> {
         milepost::Sent::Confirmed(delivery.payload)
     }
 }

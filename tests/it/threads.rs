@@ -9,9 +9,16 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use milepost::testing::{Call, Effect, Fault, Rng, SimDisk};
-use milepost::{Claimed, Done, Error, ErrorKind, MemoryDisk, Options, Resolution, Result, Store};
+use milepost::{
+    Claimed, Done, Error, ErrorKind, MemoryDisk, Options, Resolution, Result, Store, Topic,
+};
 
-use crate::support::{Counter, count, key_of, kind, on_disk, open_bytes, second, seen, within};
+use crate::support::{
+    Counter, ORDERS, count, key_of, kind, on_disk, open_bytes, second, seen, within,
+};
+
+const LEFT: Topic<u64, u64> = Topic::new("left");
+const RIGHT: Topic<u64, u64> = Topic::new("right");
 
 const THREADS: u64 = 8;
 
@@ -247,8 +254,8 @@ fn reads_outside_steps_see_whole_durable_steps_alone() {
                 let mut run = store.run::<Counter>("run").unwrap();
                 for n in 1..=60 {
                     run.step(key_of(n), n, |tx| {
-                        tx.emit("left", &n)?;
-                        tx.emit("right", &n)
+                        tx.emit(&LEFT, &n)?;
+                        tx.emit(&RIGHT, &n)
                     })
                     .unwrap();
                 }
@@ -460,10 +467,8 @@ fn dropping_handles_in_many_threads_closes_once_and_in_order() {
 #[test]
 fn what_somebody_is_settling_is_never_told_to_be_in_doubt() {
     struct Shop;
-    impl milepost::Receiver for Shop {
-        type Request = u64;
-        type Outcome = u64;
-        fn send(&mut self, delivery: &milepost::Delivery<u64>) -> milepost::Sent<u64> {
+    impl milepost::Endpoint<u64, u64> for Shop {
+        fn call(&mut self, delivery: &milepost::Delivery<u64>) -> milepost::Sent<u64> {
             milepost::Sent::Confirmed(delivery.payload)
         }
     }
@@ -473,14 +478,14 @@ fn what_somebody_is_settling_is_never_told_to_be_in_doubt() {
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 let mut run = store.run::<Counter>("run").unwrap();
-                let relay = milepost::Relay::new(&store, "orders");
+                let relay = store.relay(&ORDERS);
                 for n in 1..=400u64 {
                     let Ok(Claimed::Fresh(claim)) = store.claim::<u64>("s", key_of(n), &n) else {
                         panic!()
                     };
                     claim.complete(&n).unwrap();
-                    run.step(key_of(n), n, |tx| tx.emit("orders", &n)).unwrap();
-                    relay.run_once(&mut Shop).unwrap();
+                    run.step(key_of(n), n, |tx| tx.emit(&ORDERS, &n)).unwrap();
+                    relay.deliver(&mut Shop).unwrap();
                 }
                 over.store(true, Ordering::SeqCst);
             });

@@ -2,13 +2,15 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use milepost::{Claimed, Codec, ErrorKind, Key, Options, Result, Store, Versioned};
+use milepost::{Claimed, Codec, ErrorKind, Key, Options, Result, Store, Topic, Versioned};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::support::{
     clock, error, killed, kind, on_disk, open_bytes, reframed, rows_of, varint, with_row,
 };
+
+const ORDERS: Topic<Chain, u64> = Topic::new("orders");
 
 macro_rules! versioned {
     ($($type:ty),*) => {
@@ -160,7 +162,8 @@ fn a_type_that_does_not_come_back_is_refused_and_the_attribute_is_named() {
     // The same in a payload, a row and a state.
     let store = Store::in_memory().unwrap();
     let mut run = store.run::<Hashed>("run").unwrap();
-    let emitted = run.step("k", 1, |tx| tx.emit("t", &Tagged::Buy { size: 1 }).map(drop));
+    let emitted = run
+        .step("k", 1, |tx| tx.emit(&Topic::<_, u64>::new("t"), &Tagged::Buy { size: 1 }).map(drop));
     refused(emitted.map(drop), "tag");
     let put = run.step("k", 1, |tx| tx.put("r", &Untagged::Number(1)));
     refused(put.map(drop), "untagged");
@@ -364,7 +367,7 @@ fn a_value_of_more_than_128_levels_is_refused_before_anything_is_written() {
     run.step("deepest", 1, |tx| {
         tx.state = chain(128);
         tx.put("row", &chain(128))?;
-        tx.emit("orders", &chain(128))?;
+        tx.emit(&ORDERS, &chain(128))?;
         Ok(chain(128))
     })
     .unwrap();
@@ -376,7 +379,7 @@ fn a_value_of_more_than_128_levels_is_refused_before_anything_is_written() {
     };
     refused(run.step("a", 2, |_| Ok(chain(129))).map(drop));
     refused(run.step("a", 2, |tx| tx.put("row", &chain(129))).map(drop));
-    refused(run.step("a", 2, |tx| tx.emit("orders", &chain(129))).map(drop));
+    refused(run.step("a", 2, |tx| tx.emit(&ORDERS, &chain(129))).map(drop));
     refused(
         run.step("a", 2, |tx| {
             tx.state = chain(129);

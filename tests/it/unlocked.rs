@@ -18,13 +18,16 @@ use std::time::Duration;
 
 use milepost::testing::{Call, SimDisk, import_savepoint_bytes, savepoint_bytes};
 use milepost::{
-    Claimed, Clock, Delivery, Done, ErrorKind, Key, Labels, Limits, Migrations, Options, Probe,
-    Receiver, Relay, SavepointOptions, Sent, Store, SystemClock, Timestamp, Versioned,
+    Claimed, Clock, Delivery, Done, Endpoint, ErrorKind, Key, Labels, Limits, Migrations, Options,
+    Probe, SavepointOptions, Sent, Store, SystemClock, Timestamp, Topic, Versioned,
 };
 use rayon::prelude::*;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::support::{Counter, clock, count, key_of, kind, on_disk, second, seen, within};
+
+const T: Topic<u64, u64> = Topic::new("t");
+const CALLERS: Topic<Calls, Calls> = Topic::new("t");
 
 #[test]
 fn a_closure_may_wait_for_a_thread_that_calls_the_store() {
@@ -118,7 +121,7 @@ fn a_closure_that_does_not_return_delays_nobody() {
         let stuck = thread::spawn(move || {
             slow.step("stuck", 2, |tx| {
                 tx.state.sum = 99;
-                tx.emit("t", &1u64)?;
+                tx.emit(&T, &1u64)?;
                 entered.send(()).unwrap();
                 may_leave.recv().unwrap();
                 Ok(())
@@ -236,11 +239,8 @@ impl Clock for CallingClock {
 
 struct CallingReceiver;
 
-impl Receiver for CallingReceiver {
-    type Request = Calls;
-    type Outcome = Calls;
-
-    fn send(&mut self, delivery: &Delivery<Calls>) -> Sent<Calls> {
+impl Endpoint<Calls, Calls> for CallingReceiver {
+    fn call(&mut self, delivery: &Delivery<Calls>) -> Sent<Calls> {
         wait_for_a_call("send");
         match delivery.payload.0 {
             1 => Sent::Confirmed(Calls(10)),
@@ -270,7 +270,7 @@ fn every_piece_of_the_users_code_may_wait_for_a_call_on_the_store() {
             let number = tx.state.0;
             tx.put("row", &Calls(number))?;
             assert_eq!(tx.get::<Calls>("row")?, Some(Calls(number)));
-            tx.emit("t", &Calls(number))?;
+            tx.emit(&CALLERS, &Calls(number))?;
             tx.checkpoint(Labels::new())?;
             Ok(Calls(7))
         };
@@ -286,11 +286,11 @@ fn every_piece_of_the_users_code_may_wait_for_a_call_on_the_store() {
         assert_eq!((kind(refused), run.state().0), (ErrorKind::Aborted, 3));
         let id = store.checkpoints().latest("run").unwrap().unwrap().id;
         assert_eq!(store.checkpoints().load::<Calls>(&id).unwrap(), Calls(3));
-        let mut relay = Relay::new(&store, "t");
-        relay.run_once(&mut CallingReceiver).unwrap();
+        let mut relay = store.relay(&CALLERS);
+        relay.deliver(&mut CallingReceiver).unwrap();
         let left = store.intents().outstanding("t", 9).unwrap();
         relay = relay.on_unknown(milepost::OnUnknown::Hold);
-        relay.run_once(&mut CallingReceiver).unwrap();
+        relay.deliver(&mut CallingReceiver).unwrap();
         let last = &left.last().unwrap().id;
         store.intents().confirm(last, Some(&Calls(30)), "asked").unwrap();
         for _ in 0..2 {
@@ -375,11 +375,11 @@ fn a_checkpoint_saved_inside_a_step_counts_as_before_the_effects_of_the_step() {
     within(second(20), || {
         let store = Store::in_memory().unwrap();
         let mut run = store.run::<Counter>("run").unwrap();
-        run.step("before", 1, |tx| tx.emit("t", &1u64)).unwrap();
+        run.step("before", 1, |tx| tx.emit(&T, &1u64)).unwrap();
         let inside = store.clone();
         let id = run
             .step("k", 2, |tx| {
-                tx.emit("t", &2u64)?;
+                tx.emit(&T, &2u64)?;
                 let checkpoints = inside.checkpoints();
                 let id = checkpoints.save("run", &Labels::new().with("why", "inside"))?;
                 let other = checkpoints.save("run", &Labels::new().with("why", "again"));

@@ -6,8 +6,8 @@ use std::fmt::Debug;
 use std::sync::Arc;
 
 use milepost::{
-    Claimed, Delivery, Done, ErrorKind, IntentId, IntentState, Migrations, Options, Probe,
-    Receiver, Relay, Result, Sent, Store, Versioned, repair, verify,
+    Claimed, Delivery, Done, Endpoint, ErrorKind, IntentId, IntentState, Migrations, Options,
+    Probe, Result, Sent, Store, Topic, Versioned, repair, verify,
 };
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -64,8 +64,18 @@ fn migrations() -> Migrations {
 
 const ORDER: v1::Order = v1::Order { qty: 5, price: 10_000 };
 
+/// The topic of that name with these types.
+fn orders<P, O>() -> Topic<P, O> {
+    Topic::new("orders")
+}
+
 /// A store with one order in each place that values have; the intent is not sent.
 fn written() -> (Vec<u8>, IntentId) {
+    written_for::<v1::Order>()
+}
+
+/// The same, with outcomes of this type.
+fn written_for<O: Serialize + DeserializeOwned + 'static>() -> (Vec<u8>, IntentId) {
     let (disk, store) = on_disk(&Options::new());
     let mut run = store.run::<Counter>("run").unwrap();
     run.step("step", 1, |tx| {
@@ -73,7 +83,7 @@ fn written() -> (Vec<u8>, IntentId) {
         Ok(ORDER)
     })
     .unwrap();
-    let id = run.step("emit", 2, |tx| tx.emit("orders", &ORDER)).unwrap().into_outcome();
+    let id = run.step("emit", 2, |tx| tx.emit(&orders::<_, O>(), &ORDER)).unwrap().into_outcome();
     let Claimed::Fresh(claim) = store.claim::<v1::Order>("calls", "call", &1).unwrap() else {
         panic!("a call of a new store is not new")
     };
@@ -94,11 +104,8 @@ impl<P> Default for Exchange<P> {
     }
 }
 
-impl<P: Clone + Serialize + DeserializeOwned + 'static> Receiver for Exchange<P> {
-    type Request = P;
-    type Outcome = P;
-
-    fn send(&mut self, delivery: &Delivery<P>) -> Sent<P> {
+impl<P: Clone + Serialize + DeserializeOwned + 'static> Endpoint<P, P> for Exchange<P> {
+    fn call(&mut self, delivery: &Delivery<P>) -> Sent<P> {
         self.sent.push(delivery.payload.clone());
         Sent::Confirmed(delivery.payload.clone())
     }
@@ -131,16 +138,16 @@ where
         |_: &mut milepost::Tx<'_, Counter>, ()| -> Result<P> { panic!("called again") };
     is_refused("in a batch", run.batch([("step", 1, ())], &mut in_a_batch).map(drop));
     is_refused("a claim", store.claim::<P>("calls", "call", &1).map(drop));
-    is_refused("an intent", store.intent::<P, ()>(&id).map(drop));
+    is_refused("an intent", store.intent(&orders::<P, ()>(), &id).map(drop));
     let mut exchange = Exchange::<P>::default();
-    is_refused("a relay", Relay::new(&store, "orders").run_once(&mut exchange).map(drop));
+    is_refused("a relay", store.relay(&orders()).deliver(&mut exchange).map(drop));
     assert!(exchange.sent.is_empty() && exchange.probed.is_empty(), "it was shown");
     // What was refused is as it was, for the program that knows it.
     assert_eq!(run.get::<v1::Order>("row").unwrap(), Some(ORDER));
     let again = run.step("step", 1, |_| -> Result<v1::Order> { panic!("called again") }).unwrap();
     assert_eq!(again, Done::Duplicate(ORDER));
     let mut exchange = Exchange::<v1::Order>::default();
-    assert_eq!(Relay::new(&store, "orders").run_once(&mut exchange).unwrap().confirmed, 1);
+    assert_eq!(store.relay(&orders()).deliver(&mut exchange).unwrap().confirmed, 1);
     assert_eq!(exchange.sent, [ORDER]);
 }
 
@@ -239,20 +246,17 @@ fn an_outcome_whose_literal_is_of_another_type_is_refused() {
 #[test]
 fn an_answer_of_another_type_than_the_topics_is_refused() {
     struct Slow;
-    impl Receiver for Slow {
-        type Request = v1::Order;
-        type Outcome = u64;
-
-        fn send(&mut self, _: &Delivery<v1::Order>) -> Sent<u64> {
+    impl Endpoint<v1::Order, u64> for Slow {
+        fn call(&mut self, _: &Delivery<v1::Order>) -> Sent<u64> {
             Sent::Ambiguous("timeout".into())
         }
     }
-    let (bytes, id) = written();
+    let (bytes, id) = written_for::<u64>();
     let store = open_bytes(&bytes).unwrap();
-    assert_eq!(Relay::new(&store, "orders").run_once(&mut Slow).unwrap().in_doubt, 1);
+    assert_eq!(store.relay(&orders()).deliver(&mut Slow).unwrap().in_doubt, 1);
     assert_eq!(kind(store.intents().confirm(&id, Some(&7), "anna")), ErrorKind::SchemaMismatch);
     store.intents().confirm(&id, Some(&7u64), "anna").unwrap();
-    let intent = store.intent::<v1::Order, u64>(&id).unwrap().unwrap();
+    let intent = store.intent(&orders::<v1::Order, u64>(), &id).unwrap().unwrap();
     assert!(matches!(intent.state, IntentState::Confirmed { outcome: Some(7), .. }));
 }
 
@@ -264,11 +268,12 @@ fn a_topic_has_one_type_for_each_version() {
     let store = open_bytes(&bytes).unwrap();
     let mut run = store.run::<Counter>("run").unwrap();
     let order = swapped::Order { price: 1, qty: 2 };
-    let refused = error(run.step("k", 3, |tx| tx.emit("orders", &order).map(drop)));
+    let refused =
+        error(run.step("k", 3, |tx| tx.emit(&orders::<_, v1::Order>(), &order).map(drop)));
     assert_eq!(refused.kind(), ErrorKind::SchemaMismatch);
     assert!(refused.to_string().contains("qty") && refused.to_string().contains("\"orders\""));
     assert_eq!(run.steps(), 2);
-    run.step("k", 3, |tx| tx.emit("others", &order).map(drop)).unwrap();
+    run.step("k", 3, |tx| tx.emit(&Topic::<_, u64>::new("others"), &order).map(drop)).unwrap();
 }
 
 /// Against: a release that cannot change the type of an order at all while one is outstanding.
@@ -285,15 +290,15 @@ fn a_value_of_an_older_version_is_migrated_wherever_it_is_read() {
     assert_eq!(again.into_outcome(), new);
     let Claimed::Done(done) = store.claim::<Order>("calls", "call", &1).unwrap() else { panic!() };
     assert_eq!(done, new);
-    assert_eq!(store.intent::<Order, Order>(&id).unwrap().unwrap().payload, new);
+    assert_eq!(store.intent(&orders::<Order, Order>(), &id).unwrap().unwrap().payload, new);
     let own = Order { price: 7, qty: 8, note: "today's".into() };
     run.step("today", 3, |tx| {
         tx.put("row", &own)?;
-        tx.emit("orders", &own).map(drop)
+        tx.emit(&orders::<_, Order>(), &own).map(drop)
     })
     .unwrap();
     let mut exchange = Exchange::<Order>::default();
-    assert_eq!(Relay::new(&store, "orders").run_once(&mut exchange).unwrap().confirmed, 2);
+    assert_eq!(store.relay(&orders()).deliver(&mut exchange).unwrap().confirmed, 2);
     assert_eq!(exchange.sent, [new, own.clone()]);
     assert_eq!(run.get::<Order>("row").unwrap(), Some(own));
     assert!(store.verify().unwrap().is_sound());
@@ -315,9 +320,9 @@ fn a_version_without_a_migration_refuses_what_is_older_and_delivers_what_is_not(
     let mut run = store.run::<Counter>("run").unwrap();
     assert_eq!(kind(run.get::<Order>("row")), ErrorKind::SchemaMismatch);
     let own = Order { price: 7, qty: 8, note: String::new() };
-    run.step("today", 3, |tx| tx.emit("orders", &own).map(drop)).unwrap();
+    run.step("today", 3, |tx| tx.emit(&orders::<_, Order>(), &own).map(drop)).unwrap();
     let mut exchange = Exchange::<Order>::default();
-    let delivered = Relay::new(&store, "orders").run_once(&mut exchange).unwrap();
+    let delivered = store.relay(&orders()).deliver(&mut exchange).unwrap();
     assert_eq!((delivered.confirmed, delivered.set_aside), (1, 1));
     assert_eq!((&delivered.problems[0].id, exchange.sent), (&id, vec![own]));
 }
@@ -355,11 +360,8 @@ impl<'de> Deserialize<'de> for Decimal {
 #[test]
 fn an_outcome_that_cannot_be_stored_is_found_out_before_anything_is_sent() {
     struct Sending(u32);
-    impl Receiver for Sending {
-        type Request = v1::Order;
-        type Outcome = Decimal;
-
-        fn send(&mut self, _: &Delivery<v1::Order>) -> Sent<Decimal> {
+    impl Endpoint<v1::Order, Decimal> for Sending {
+        fn call(&mut self, _: &Delivery<v1::Order>) -> Sent<Decimal> {
             self.0 += 1;
             Sent::Confirmed(Decimal(1))
         }
@@ -369,11 +371,11 @@ fn an_outcome_that_cannot_be_stored_is_found_out_before_anything_is_sent() {
             Probe::Applied(Decimal(1))
         }
     }
-    let (bytes, id) = written();
+    let (bytes, id) = written_for::<u64>();
     let store = open_bytes(&bytes).unwrap();
     let mut sending = Sending(0);
     for _ in 0..2 {
-        let refused = error(Relay::new(&store, "orders").run_once(&mut sending));
+        let refused = error(store.relay(&orders()).deliver(&mut sending));
         assert_eq!(refused.kind(), ErrorKind::Invalid, "{refused}");
         assert!(refused.to_string().contains("Decimal"), "{refused}");
     }
@@ -403,11 +405,8 @@ fn a_claim_or_a_step_whose_outcome_cannot_be_stored_is_refused_before_it_begins(
 #[test]
 fn an_answer_that_cannot_be_stored_does_not_hold_up_the_others() {
     struct Verbose(Vec<u64>);
-    impl Receiver for Verbose {
-        type Request = u64;
-        type Outcome = String;
-
-        fn send(&mut self, delivery: &Delivery<u64>) -> Sent<String> {
+    impl Endpoint<u64, String> for Verbose {
+        fn call(&mut self, delivery: &Delivery<u64>) -> Sent<String> {
             self.0.push(delivery.payload);
             Sent::Confirmed("x".repeat(if delivery.payload == 1 { 200 } else { 2 }))
         }
@@ -416,19 +415,19 @@ fn an_answer_that_cannot_be_stored_does_not_hold_up_the_others() {
     let store = Options::new().limits(limits).in_memory().unwrap();
     let mut run = store.run::<Counter>("run").unwrap();
     for n in 1..=3u64 {
-        run.step(n.to_string(), n, |tx| tx.emit("orders", &n).map(drop)).unwrap();
+        run.step(n.to_string(), n, |tx| tx.emit(&orders::<_, String>(), &n).map(drop)).unwrap();
     }
     let mut verbose = Verbose(Vec::new());
-    let relay = Relay::new(&store, "orders");
-    let delivered = relay.run_once(&mut verbose).unwrap();
+    let relay = store.relay(&orders());
+    let delivered = relay.deliver(&mut verbose).unwrap();
     assert_eq!((delivered.confirmed, delivered.in_doubt, delivered.set_aside), (2, 1, 1));
     assert_eq!(delivered.problems[0].kind, ErrorKind::LimitExceeded);
     assert_eq!(verbose.0, [1, 2, 3]);
     let doubt = store.recovery().unwrap().intents_in_doubt.remove(0);
-    let state = store.intent::<u64, String>(&doubt).unwrap().unwrap().state;
+    let state = store.intent(&orders::<u64, String>(), &doubt).unwrap().unwrap().state;
     let IntentState::InDoubt { why } = state else { panic!("{state:?}") };
     assert!(why.contains("could not be stored"), "{why}");
-    relay.run_once(&mut verbose).unwrap();
+    relay.deliver(&mut verbose).unwrap();
     assert_eq!(verbose.0, [1, 2, 3], "what is in doubt was sent again");
 }
 
@@ -456,12 +455,13 @@ fn a_payload_whose_type_panics_over_it_is_set_aside() {
     let store = Store::in_memory().unwrap();
     let mut run = store.run::<Counter>("run").unwrap();
     for n in 1..=3u64 {
-        run.step(n.to_string(), n, |tx| tx.emit("orders", &Priced(n)).map(drop)).unwrap();
+        run.step(n.to_string(), n, |tx| tx.emit(&orders::<_, Priced>(), &Priced(n)).map(drop))
+            .unwrap();
     }
-    let (relay, mut exchange) = (Relay::new(&store, "orders"), Exchange::<Priced>::default());
+    let (relay, mut exchange) = (store.relay(&orders()), Exchange::<Priced>::default());
     UNKNOWN.set(2);
     for confirmed in [2, 0] {
-        let delivered = relay.run_once(&mut exchange).unwrap();
+        let delivered = relay.deliver(&mut exchange).unwrap();
         assert_eq!((delivered.confirmed, delivered.set_aside), (confirmed, 1));
         let problem = &delivered.problems[0];
         assert_eq!(problem.kind, ErrorKind::SchemaMismatch);
@@ -469,9 +469,9 @@ fn a_payload_whose_type_panics_over_it_is_set_aside() {
         assert_eq!(exchange.sent, [Priced(1), Priced(3)]);
     }
     let id = store.recovery().unwrap().intents_prepared.remove(0);
-    assert_eq!(kind(store.intent::<Priced, Priced>(&id)), ErrorKind::SchemaMismatch);
+    assert_eq!(kind(store.intent(&orders::<Priced, Priced>(), &id)), ErrorKind::SchemaMismatch);
     UNKNOWN.set(0);
-    assert_eq!(relay.run_once(&mut exchange).unwrap().confirmed, 1);
+    assert_eq!(relay.deliver(&mut exchange).unwrap().confirmed, 1);
     assert_eq!(exchange.sent, [Priced(1), Priced(3), Priced(2)]);
 }
 
@@ -483,7 +483,7 @@ fn a_schema_of_a_step_that_was_refused_is_not_remembered() {
     let mut run = store.run::<Counter>("run").unwrap();
     let refused = run.step("k", 1, |tx| {
         tx.put("row", &ORDER)?;
-        tx.emit("orders", &ORDER)?;
+        tx.emit(&orders::<_, u64>(), &ORDER)?;
         Err::<(), _>(milepost::Error::abort("no"))
     });
     assert_eq!(kind(refused), ErrorKind::Aborted);
@@ -491,7 +491,7 @@ fn a_schema_of_a_step_that_was_refused_is_not_remembered() {
     run.step("l", 1, |tx| tx.put("five", &5u64)).unwrap();
     run.step("m", 2, |tx| {
         tx.put("row", &ORDER)?;
-        tx.emit("orders", &ORDER).map(drop)
+        tx.emit(&orders::<_, u64>(), &ORDER).map(drop)
     })
     .unwrap();
     drop((run, store));
@@ -511,7 +511,7 @@ fn a_type_gets_one_schema_however_many_steps_bring_it_at_once() {
         .map(|n| {
             run.submit(n.to_string(), n, |tx| {
                 tx.put(n.to_string(), &ORDER)?;
-                tx.emit("orders", &ORDER)?;
+                tx.emit(&orders::<_, u64>(), &ORDER)?;
                 Ok(n)
             })
             .unwrap()
@@ -522,8 +522,9 @@ fn a_type_gets_one_schema_however_many_steps_bring_it_at_once() {
     }
     run.batch((201..=400u64).map(|n| (n.to_string(), n, n)), |tx, n| tx.put("last", &n)).unwrap();
     drop((run, store));
-    // The state, an outcome and a row of numbers, `()`, an order as a row and as a payload.
-    assert_eq!(rows_of(&disk.to_bytes(), "schemas").len(), 6);
+    // The state, an outcome and a row of numbers, `()`, an order as a row and as a payload, and what
+    // orders are answered with.
+    assert_eq!(rows_of(&disk.to_bytes(), "schemas").len(), 7);
 }
 
 /// Against: a value whose schema was lost to damage, read as whatever type is asked for; or its number

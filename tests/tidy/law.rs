@@ -5,7 +5,7 @@ use What::{Code, Names, Written};
 /// The floors from the ground up. A file imports from its own floor or from those below it. The
 /// doors (`src/lib.rs`, `crates/`, `examples/`) stand above all of them.
 pub(crate) const FLOORS: &[&[&str]] = &[
-    &["error", "id", "position", "seq", "clock"],
+    &["error", "id", "position", "seq", "clock", "topic"],
     &["record"],
     &["store"],
     &["ledger"],

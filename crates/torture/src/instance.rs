@@ -8,7 +8,7 @@ use std::sync::Arc;
 use milepost::testing::{Effect, Fault, Platter, Rng, SimDisk};
 use milepost::{
     Claimed, CommitSeq, Durability, Error, ErrorKind, IntentState, ManualClock, OnUnknown, Options,
-    Probe, Relay, Resolution, Run, Sent, SettledBy, SettledRetention, Store, Timestamp, Versioned,
+    Probe, Resolution, Run, Sent, SettledBy, SettledRetention, Store, Timestamp, Topic, Versioned,
 };
 use serde::{Deserialize, Serialize};
 
@@ -16,7 +16,7 @@ use super::class::Outcome;
 use super::receiver::{Gateway, Killed, Nobody, outcome_of};
 
 const RUN: &str = "run";
-const TOPIC: &str = "orders";
+const TOPIC: Topic<u64, u64> = Topic::new("orders");
 const SCOPE: &str = "calls";
 /// Claims are taken from few keys, so that most are met again.
 const CALLS: u64 = 4;
@@ -156,11 +156,12 @@ impl Instance {
         self.disk = Arc::new(SimDisk::of(self.disk.live()));
         self.open()?;
         let store = self.store()?;
-        Relay::new(&store, TOPIC)
+        store
+            .relay(&TOPIC)
             .on_unknown(self.on_unknown)
-            .run_once(gateway)
+            .deliver(gateway)
             .map_err(refused("I6, delivering in the end"))?;
-        let outstanding = store.intents().outstanding(TOPIC, usize::MAX);
+        let outstanding = store.intents().outstanding(&TOPIC, usize::MAX);
         for intent in outstanding.map_err(refused("I6, listing in the end"))? {
             let held = matches!(intent.state, IntentState::InDoubt { .. })
                 && gateway.has_forgotten(intent.external_id.as_str());
@@ -186,7 +187,7 @@ impl Instance {
         let Some((run, _)) = &mut self.alive else { return Ok(()) };
         let done = run.step(key_of(n), n, |tx| {
             tx.state.sum = tx.state.sum * 31 + n;
-            payloads(n).try_for_each(|payload| tx.emit(TOPIC, &payload).map(drop))?;
+            payloads(n).try_for_each(|payload| tx.emit(&TOPIC, &payload).map(drop))?;
             Ok(tx.state.sum)
         });
         match self.ended(done, gateway, rng)? {
@@ -207,8 +208,8 @@ impl Instance {
     fn deliver(&mut self, gateway: &mut Gateway, rng: &mut Rng) -> Result<(), Outcome> {
         let store = self.store()?;
         gateway.delivering = Some((store.clone(), TOPIC));
-        let relay = Relay::new(&store, TOPIC).on_unknown(self.on_unknown);
-        let passed = catch_unwind(AssertUnwindSafe(|| relay.run_once(gateway)));
+        let relay = store.relay(&TOPIC).on_unknown(self.on_unknown);
+        let passed = catch_unwind(AssertUnwindSafe(|| relay.deliver(gateway)));
         gateway.delivering = None;
         drop((relay, store));
         match passed {
@@ -339,7 +340,7 @@ impl Instance {
         if let Some((run, store)) = dead {
             self.count("a second instance");
             let mut nobody = Nobody::default();
-            let _ = Relay::new(&store, TOPIC).run_once(&mut nobody);
+            let _ = store.relay(&TOPIC).deliver(&mut nobody);
             if nobody.was_called {
                 return violated("I8: an instance that has lost its disk has sent".to_owned());
             }
@@ -380,11 +381,11 @@ impl Instance {
             }
         }
         let intents = store.intents();
-        let settled = intents.settled(TOPIC, usize::MAX).map_err(refused("I3"))?;
-        let open = intents.outstanding(TOPIC, usize::MAX).map_err(refused("I3"))?;
+        let settled = intents.settled(&TOPIC, usize::MAX).map_err(refused("I3"))?;
+        let open = intents.outstanding(&TOPIC, usize::MAX).map_err(refused("I3"))?;
         let mut found = Vec::new();
         for summary in settled.into_iter().chain(open) {
-            let intent = store.intent::<u64, u64>(&summary.id).map_err(refused("I3"))?;
+            let intent = store.intent(&TOPIC, &summary.id).map_err(refused("I3"))?;
             let Some(intent) = intent else { return wrong(format!("I4: no {}", summary.id)) };
             let id = intent.external_id.as_str();
             let (times, payload) = (gateway.times(id), intent.payload);

@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 
 use milepost::{
-    Claimed, Delivery, Done, Error, ErrorKind, IntentId, IntentState, Position, Probe, Receiver,
-    Relay, Sent, Store,
+    Claimed, Delivery, Done, Endpoint, Error, ErrorKind, IntentId, IntentState, Position, Probe,
+    Sent, Store,
 };
 
 use super::class::Outcome;
@@ -148,11 +148,11 @@ impl Known {
     /// There is one intent for each step that emitted one, and none says what is not so.
     fn check_orders(&self, store: &Store, steps: u64) -> Result<(), Finding> {
         let intents = store.intents();
-        let all = [intents.settled(TOPIC, usize::MAX)?, intents.outstanding(TOPIC, usize::MAX)?];
+        let all = [intents.settled(&TOPIC, usize::MAX)?, intents.outstanding(&TOPIC, usize::MAX)?];
         let mut payloads = Vec::new();
         let mut sent = 0;
         for summary in all.into_iter().flatten() {
-            let Some(intent) = store.intent::<u64, u64>(&summary.id)? else {
+            let Some(intent) = store.intent(&TOPIC, &summary.id)? else {
                 return absent(format!("I4: intent {} is listed and not there", summary.id));
             };
             payloads.push(intent.payload);
@@ -228,8 +228,8 @@ impl Known {
     /// With all faults off, everything comes to its end, each effect once.
     pub(crate) fn settle_all(&mut self, store: &Store) -> Result<(), Finding> {
         self.settle_calls(store)?;
-        let relay = Relay::new(store, TOPIC);
-        relay.run_once(self)?;
+        let relay = store.relay(&TOPIC);
+        relay.deliver(self)?;
         let recovery = store.recovery()?;
         if !recovery.is_settled() {
             return violated(format!("I6: not settled in the end: {recovery:?}"));
@@ -251,11 +251,8 @@ impl Known {
 }
 
 /// The fake receiver, once the judge drives the relay itself. It does not forget.
-impl Receiver for Known {
-    type Request = u64;
-    type Outcome = u64;
-
-    fn send(&mut self, delivery: &Delivery<u64>) -> Sent<u64> {
+impl Endpoint<u64, u64> for Known {
+    fn call(&mut self, delivery: &Delivery<u64>) -> Sent<u64> {
         self.effect(delivery.external_id.as_str(), delivery.payload);
         Sent::Confirmed(delivery.payload)
     }

@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use milepost::testing::Rng;
 use milepost::{
-    Claimed, Clock, Delivery, Disk, Error, Options, Probe, Receiver, Relay, Run, Sent, Store,
-    SystemClock, Timestamp,
+    Claimed, Clock, Delivery, Disk, Endpoint, Error, Options, Probe, Run, Sent, Store, SystemClock,
+    Timestamp,
 };
 
 use super::allocator;
@@ -165,7 +165,7 @@ impl Life {
 
     fn relay(&mut self, _: &mut Rng) -> milepost::Result<()> {
         self.points.reach("relay-before");
-        Relay::new(&self.store, TOPIC).run_once(&mut Courier(self.points.clone()))?;
+        self.store.relay(&TOPIC).deliver(&mut Courier(self.points.clone()))?;
         self.points.reach("relay-after");
         tell("relayed")
     }
@@ -174,11 +174,8 @@ impl Life {
 /// Hands effects to the receiver, which is the parent.
 struct Courier(Arc<Points>);
 
-impl Receiver for Courier {
-    type Request = u64;
-    type Outcome = u64;
-
-    fn send(&mut self, delivery: &Delivery<u64>) -> Sent<u64> {
+impl Endpoint<u64, u64> for Courier {
+    fn call(&mut self, delivery: &Delivery<u64>) -> Sent<u64> {
         self.0.reach("relay-sending");
         // This line in the pipe is the effect.
         if tell(format_args!("order {} {}", delivery.external_id, delivery.payload)).is_err() {

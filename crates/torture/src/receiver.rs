@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 
 use milepost::testing::Rng;
-use milepost::{Delivery, ErrorKind, Probe, Receiver, Relay, Sent, Store};
+use milepost::{Delivery, Endpoint, ErrorKind, Probe, Sent, Store, Topic};
 
 /// The longest a request is on its way, in the receiver's own time.
 const TRAVEL_MAX: u64 = 20;
@@ -33,7 +33,7 @@ pub(crate) struct Gateway {
     done: BTreeMap<String, Effect>,
     travelling: Vec<Request>,
     /// Which store is being delivered, for somebody else to try the same.
-    pub(crate) delivering: Option<(Store, &'static str)>,
+    pub(crate) delivering: Option<(Store, Topic<u64, u64>)>,
     /// The first promise that was seen to be broken.
     pub(crate) broken: Option<String>,
     /// What went wrong, and how often.
@@ -229,7 +229,7 @@ impl Gateway {
         let Some((store, topic)) = self.delivering.clone() else { return };
         self.count("a second relay");
         let mut nobody = Nobody::default();
-        match Relay::new(&store, topic).run_once(&mut nobody) {
+        match store.relay(&topic).deliver(&mut nobody) {
             Err(error) if error.kind() == ErrorKind::Conflict => {}
             other => self.breaks(format!("I8: a second relay of the topic got {other:?}")),
         }
@@ -243,11 +243,8 @@ impl Gateway {
     }
 }
 
-impl Receiver for Gateway {
-    type Request = u64;
-    type Outcome = u64;
-
-    fn send(&mut self, delivery: &Delivery<u64>) -> Sent<u64> {
+impl Endpoint<u64, u64> for Gateway {
+    fn call(&mut self, delivery: &Delivery<u64>) -> Sent<u64> {
         self.call(delivery.external_id.as_str(), outcome_of(delivery.payload))
     }
 
@@ -267,11 +264,8 @@ pub(crate) struct Nobody {
     pub(crate) was_called: bool,
 }
 
-impl Receiver for Nobody {
-    type Request = u64;
-    type Outcome = u64;
-
-    fn send(&mut self, _: &Delivery<u64>) -> Sent<u64> {
+impl Endpoint<u64, u64> for Nobody {
+    fn call(&mut self, _: &Delivery<u64>) -> Sent<u64> {
         self.was_called = true;
         Sent::Ambiguous("nobody is there".to_owned())
     }

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use milepost::{Claimed, Error, ManualClock, MemoryDisk, Options, Relay, Timestamp};
+use milepost::{Claimed, Error, ManualClock, MemoryDisk, Options, Timestamp};
 
 use super::judge::{Call, Known, Order};
 use super::past;
@@ -27,7 +27,7 @@ pub(crate) fn sound_stores() -> Result<(Vec<u8>, Vec<u8>, Known), Error> {
     let mut run = store.run::<Tour>(RUN)?;
     for _ in 0..STEPS {
         if take_step(&mut run)? == STEPS / 2 {
-            Relay::new(&store, TOPIC).run_once(&mut known)?;
+            store.relay(&TOPIC).deliver(&mut known)?;
         }
     }
     for n in 1..=CALLS {

@@ -12,7 +12,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use milepost::testing::{Call, Platter, Rng, SimDisk};
-use milepost::{Claimed, Done, Error, Options, Store, Tx, Versioned};
+use milepost::{Claimed, Done, Error, Options, Store, Topic, Tx, Versioned};
 use serde::{Deserialize, Serialize};
 
 use super::class::{Cases, Class, Outcome, Scene, Setting};
@@ -74,6 +74,9 @@ impl Versioned for Tally {
     const VERSION: u32 = 1;
 }
 
+const LEFT: Topic<u64, u64> = Topic::new("left");
+const RIGHT: Topic<u64, u64> = Topic::new("right");
+
 fn step_key(n: u64) -> String {
     format!("step-{n}")
 }
@@ -81,8 +84,8 @@ fn step_key(n: u64) -> String {
 fn step(tx: &mut Tx<'_, Tally>, n: u64) -> milepost::Result<u64> {
     tx.state.0 += n;
     // Two effects, in one step: no reader may see one of them alone.
-    tx.emit("left", &n)?;
-    tx.emit("right", &n)?;
+    tx.emit(&LEFT, &n)?;
+    tx.emit(&RIGHT, &n)?;
     Ok(tx.state.0)
 }
 

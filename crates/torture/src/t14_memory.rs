@@ -191,14 +191,14 @@ fn take_all(store: &Store) -> Result<(), Error> {
     }
     for settled in [false, true] {
         let intents = store.intents();
-        let topic = super::work::TOPIC;
+        let topic = &super::work::TOPIC;
         let listed = if settled {
             intents.settled(topic, usize::MAX)
         } else {
             intents.outstanding(topic, usize::MAX)
         };
         for intent in listed? {
-            store.intent::<u64, u64>(&intent.id)?;
+            store.intent(topic, &intent.id)?;
         }
     }
     for n in 1..=6 {

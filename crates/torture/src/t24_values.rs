@@ -14,8 +14,8 @@ use std::sync::Arc;
 
 use milepost::testing::Rng;
 use milepost::{
-    Claimed, Delivery, Done, ErrorKind, MemoryDisk, Options, Probe, Receiver, Relay, Result, Run,
-    Sent, SettledRetention, Store,
+    Claimed, Delivery, Done, Endpoint, ErrorKind, MemoryDisk, Options, Probe, Result, Run, Sent,
+    SettledRetention, Store, Topic,
 };
 
 use super::class::{Cases, Class, Outcome, Scene, Setting};
@@ -40,7 +40,6 @@ impl Class for Values {
 struct Histories;
 
 const RUN: &str = "book";
-const TOPIC: &str = "orders";
 const SCOPE: &str = "calls";
 const ROWS: u64 = 3;
 /// The price of an answer that can always be stored: no order has it.
@@ -147,7 +146,7 @@ impl Known {
         let before = R::facts(run.state());
         let done = run.step(key_of(n), n, |tx| {
             tx.put(row_of(n), &order(1))?;
-            tx.emit(TOPIC, &order(2))?;
+            tx.emit(&orders::<R>(), &order(2))?;
             tx.state = order(0);
             Ok(order(3))
         });
@@ -210,10 +209,10 @@ impl Known {
             let claimed = store.claim::<<Swapped as Release>::Order>(SCOPE, key_of(*n), n);
             is_refused("an outcome of a claim", claimed.map(drop))?;
         }
-        let outstanding = store.intents().outstanding(TOPIC, usize::MAX)?.len() as u64;
+        let outstanding = store.intents().outstanding("orders", usize::MAX)?.len() as u64;
         if outstanding > 0 {
             let mut nobody = Exchange::<Swapped>::default();
-            match Relay::new(store, TOPIC).run_once(&mut nobody) {
+            match store.relay(&orders::<Swapped>()).deliver(&mut nobody) {
                 // No order of its version was ever emitted: it is told of each one by itself.
                 Ok(delivered) if delivered.set_aside == outstanding => {}
                 delivered => is_refused("a payload", delivered.map(drop))?,
@@ -228,11 +227,11 @@ impl Known {
     /// One pass of a relay, while one price cannot be read, and with answers that do not come back.
     /// Whether the program is alive after it.
     fn deliver<R: Release>(&mut self, store: &Store, rng: &mut Rng) -> Judged<bool> {
-        let topic = store.intents().outstanding(TOPIC, usize::MAX)?;
+        let topic = store.intents().outstanding("orders", usize::MAX)?;
         let before: BTreeSet<_> = topic.iter().map(|intent| intent.id.clone()).collect();
         let mut prices = Vec::new();
         for id in &before {
-            if let Some(intent) = store.intent::<R::Order, R::Order>(id)? {
+            if let Some(intent) = store.intent(&orders::<R>(), id)? {
                 prices.push((id.clone(), R::facts(&intent.payload)));
             }
         }
@@ -248,9 +247,9 @@ impl Known {
                 .collect(),
             ..Exchange::default()
         };
-        let relay = Relay::new(store, TOPIC);
+        let relay = store.relay(&orders::<R>());
         let pass = unreadable(broken, rng.one_in(2), || {
-            catch_unwind(AssertUnwindSafe(|| relay.run_once(&mut exchange)))
+            catch_unwind(AssertUnwindSafe(|| relay.deliver(&mut exchange)))
         });
         let (died, bad_answers) = (exchange.died, exchange.bad_answers);
         let delivered = match pass {
@@ -306,10 +305,11 @@ impl Known {
             }
         }
         let intents = store.intents();
-        let all = [intents.outstanding(TOPIC, usize::MAX)?, intents.settled(TOPIC, usize::MAX)?];
+        let all =
+            [intents.outstanding("orders", usize::MAX)?, intents.settled("orders", usize::MAX)?];
         let mut emitted = BTreeMap::new();
         for summary in all.into_iter().flatten() {
-            let Some(intent) = store.intent::<R::Order, R::Order>(&summary.id)? else {
+            let Some(intent) = store.intent(&orders::<R>(), &summary.id)? else {
                 return wrong(format!("I4: {} is listed and not there", summary.id));
             };
             let (n, price) = R::facts(&intent.payload);
@@ -328,7 +328,7 @@ impl Known {
     fn end<R: Release>(&mut self, disk: Arc<MemoryDisk>) -> Judged {
         let store = options::<R>().open_on(disk)?;
         let mut exchange = Exchange::<R> { known: Some(self), ..Exchange::default() };
-        Relay::new(&store, TOPIC).run_once(&mut exchange)?;
+        store.relay(&orders::<R>()).deliver(&mut exchange)?;
         let recovery = store.recovery()?;
         if !recovery.is_settled() {
             return violated(format!("I6: not settled in the end: {recovery:?}"));
@@ -340,6 +340,11 @@ impl Known {
         self.check::<R>(&store, &mut run)?;
         if store.verify()?.is_sound() { Ok(()) } else { violated("verify finds fault with it") }
     }
+}
+
+/// The topic, with the types of this release.
+fn orders<R: Release>() -> Topic<R::Order, R::Order> {
+    Topic::new("orders")
 }
 
 fn options<R: Release>() -> Options {
@@ -389,11 +394,8 @@ impl<R> Default for Exchange<'_, R> {
     }
 }
 
-impl<R: Release> Receiver for Exchange<'_, R> {
-    type Request = R::Order;
-    type Outcome = R::Order;
-
-    fn send(&mut self, delivery: &Delivery<R::Order>) -> Sent<R::Order> {
+impl<R: Release> Endpoint<R::Order, R::Order> for Exchange<'_, R> {
+    fn call(&mut self, delivery: &Delivery<R::Order>) -> Sent<R::Order> {
         let (n, _) = R::facts(&delivery.payload);
         if let Some(known) = &mut self.known {
             *known.effects.entry(n).or_default() += 1;

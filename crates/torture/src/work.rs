@@ -1,11 +1,11 @@
 //! The work that is done in the classes with processes: small, of every kind, and a function of its
 //! numbers, so that a judge knows what must be there without having been told.
 
-use milepost::{Result, Run, Tx, Versioned};
+use milepost::{Result, Run, Topic, Tx, Versioned};
 use serde::{Deserialize, Serialize};
 
 pub(crate) const RUN: &str = "tour";
-pub(crate) const TOPIC: &str = "orders";
+pub(crate) const TOPIC: Topic<u64, u64> = Topic::new("orders");
 pub(crate) const SCOPE: &str = "calls";
 /// Rows of the run are written over in turn.
 pub(crate) const ROWS: u64 = 5;
@@ -78,7 +78,7 @@ pub(crate) fn step(tx: &mut Tx<'_, Tour>, n: u64) -> Result<u64> {
     let outcome = tx.state.take(n);
     tx.put(row_of(n), &n)?;
     if is_order(n) {
-        tx.emit(TOPIC, &n)?;
+        tx.emit(&TOPIC, &n)?;
     }
     Ok(outcome)
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::error::Error;
 
 use milepost::testing::{Crashes, Outside, crash_matrix};
-use milepost::{Delivery, Probe, Receiver, Sent, Store};
+use milepost::{Delivery, Endpoint, Probe, Sent, Store};
 use serde_json::{Value, json};
 
 use crate::market::Bar;
@@ -50,11 +50,8 @@ struct Floor {
     sends: BTreeMap<u64, u64>,
 }
 
-impl Receiver for Floor {
-    type Request = Order;
-    type Outcome = Fill;
-
-    fn send(&mut self, delivery: &Delivery<Order>) -> Sent<Fill> {
+impl Endpoint<Order, Fill> for Floor {
+    fn call(&mut self, delivery: &Delivery<Order>) -> Sent<Fill> {
         let order = &delivery.payload;
         let sends = self.sends.entry(order.number).or_insert(0);
         *sends += 1;

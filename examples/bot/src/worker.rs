@@ -12,7 +12,7 @@ use std::error::Error;
 use std::path::Path;
 
 use milepost::{
-    Delivery, Done, Intent, IntentId, IntentState, Probe, Receiver, Relay, Run, Sent, Store,
+    Delivery, Done, Endpoint, Intent, IntentId, IntentState, Probe, Relay, Run, Sent, Store, Topic,
     Versioned,
 };
 use serde::{Deserialize, Serialize};
@@ -38,7 +38,7 @@ pub(crate) fn trade(
 pub(crate) fn trade_on(
     store: &Store,
     market: &[Bar],
-    desk: &mut impl Receiver<Request = Order, Outcome = Fill>,
+    desk: &mut impl Endpoint<Order, Fill>,
     stage: Stage,
 ) -> Result<(), Box<dyn Error>> {
     let mut bot = Bot::open(store, desk, stage)?;
@@ -69,21 +69,21 @@ impl Versioned for State {
 struct Bot<'a, D> {
     store: &'a Store,
     run: Run<State>,
-    relay: Relay,
+    relay: Relay<Order, Fill>,
     desk: &'a mut D,
     stage: Stage,
 }
 
 const STORE: &str = "bot.milepost";
 const RUN: &str = "sp500-daily";
-const ORDERS: &str = "orders";
+const ORDERS: Topic<Order, Fill> = Topic::new("orders");
 /// A round settles an order unless a message is lost; this many in a row are not bad luck.
 const ROUNDS_MAX: u32 = 100;
 
-impl<'a, D: Receiver<Request = Order, Outcome = Fill>> Bot<'a, D> {
+impl<'a, D: Endpoint<Order, Fill>> Bot<'a, D> {
     fn open(store: &'a Store, desk: &'a mut D, stage: Stage) -> Result<Self, Box<dyn Error>> {
         let run = store.run(RUN)?;
-        let relay = Relay::new(store, ORDERS);
+        let relay = store.relay(&ORDERS);
         Ok(Self { store, run, relay, desk, stage })
     }
 
@@ -97,7 +97,7 @@ impl<'a, D: Receiver<Request = Order, Outcome = Fill>> Bot<'a, D> {
         stage.bar(bar.index);
         let done = self.run.step(bar.date, bar.index, |tx| {
             let Some(order) = tx.state.strategy.on_bar(bar) else { return Ok(false) };
-            let id = tx.emit(ORDERS, &order)?;
+            let id = tx.emit(&ORDERS, &order)?;
             tx.state.awaiting.push(id);
             stage.at(Window::BeforeIntentCommit, bar.index);
             Ok(true)
@@ -118,7 +118,7 @@ impl<'a, D: Receiver<Request = Order, Outcome = Fill>> Bot<'a, D> {
                 let open = &self.run.state().awaiting;
                 return Err(format!("not settled after {ROUNDS_MAX} rounds: {open:?}").into());
             }
-            self.relay.run_once(self.desk)?;
+            self.relay.deliver(self.desk)?;
             for id in self.run.state().awaiting.clone() {
                 self.book(&id)?;
             }
@@ -128,8 +128,10 @@ impl<'a, D: Receiver<Request = Order, Outcome = Fill>> Bot<'a, D> {
 
     /// Takes an order's answer into the books, once: its external id is the step's key.
     fn book(&mut self, id: &IntentId) -> Result<(), Box<dyn Error>> {
-        let intent: Intent<Order, Fill> =
-            self.store.intent(id)?.ok_or_else(|| format!("intent {id:?} is not in the store"))?;
+        let intent: Intent<Order, Fill> = self
+            .store
+            .intent(&ORDERS, id)?
+            .ok_or_else(|| format!("intent {id:?} is not in the store"))?;
         let fill = match intent.state {
             IntentState::Prepared | IntentState::InFlight | IntentState::InDoubt { .. } => {
                 return Ok(());
@@ -155,11 +157,8 @@ impl<'a, D: Receiver<Request = Order, Outcome = Fill>> Bot<'a, D> {
 
 /// The exchange as the relay sees it. The whole duty of a receiver is to say what is known, and
 /// no more: what cannot be known is `Ambiguous`, and is asked about before it is ever sent again.
-impl Receiver for Desk {
-    type Request = Order;
-    type Outcome = Fill;
-
-    fn send(&mut self, delivery: &Delivery<Order>) -> Sent<Fill> {
+impl Endpoint<Order, Fill> for Desk {
+    fn call(&mut self, delivery: &Delivery<Order>) -> Sent<Fill> {
         let sent = match self.place(delivery.external_id.as_str(), &delivery.payload) {
             Call::Answered(Reply::Filled(fill)) => Sent::Confirmed(fill),
             Call::Answered(Reply::Rejected(why)) => Sent::Rejected(why),
@@ -196,6 +195,6 @@ pub(crate) fn left_behind(dir: &Path) -> Result<(Strategy, u64), Box<dyn Error>>
     if !recovery.is_settled() {
         return Err(format!("the store is not settled: {recovery:?}").into());
     }
-    let intents = store.intents().settled(ORDERS, usize::MAX)?;
+    let intents = store.intents().settled(&ORDERS, usize::MAX)?;
     Ok((strategy.clone(), intents.len() as u64))
 }

@@ -3,12 +3,12 @@
 use std::fmt;
 
 use super::plug::Plug;
-use crate::exec::{Delivery, Probe, Receiver, Sent};
+use crate::exec::{Delivery, Endpoint, Probe, Sent};
 
 /// The world, as a loop under [`crash_matrix`](super::crash_matrix) reaches it.
 ///
-/// If the world is a [`Receiver`], so is this: hand it to [`Relay::run_once`](crate::Relay::run_once)
-/// as it is. If receivers are parts of the world, hand over a [`part`](Outside::part). Calls without
+/// If the world is an [`Endpoint`], so is this: hand it to [`Relay::deliver`](crate::Relay::deliver)
+/// as it is. If endpoints are parts of the world, hand over a [`part`](Outside::part). Calls without
 /// a relay go through [`effect`](Outside::effect).
 pub struct Outside<'a, W> {
     world: &'a mut W,
@@ -46,18 +46,15 @@ impl<'a, W> Outside<'a, W> {
     }
 }
 
-impl<W: Receiver> Receiver for Outside<'_, W> {
-    type Request = W::Request;
-    type Outcome = W::Outcome;
-
-    fn send(&mut self, delivery: &Delivery<W::Request>) -> Sent<W::Outcome> {
+impl<P, O, W: Endpoint<P, O>> Endpoint<P, O> for Outside<'_, W> {
+    fn call(&mut self, delivery: &Delivery<P>) -> Sent<O> {
         self.around(
             || format!("send {}, attempt {}", delivery.id, delivery.attempt),
-            |world| world.send(delivery),
+            |world| world.call(delivery),
         )
     }
 
-    fn probe(&mut self, delivery: &Delivery<W::Request>) -> Probe<W::Outcome> {
+    fn probe(&mut self, delivery: &Delivery<P>) -> Probe<O> {
         self.around(|| format!("ask about {}", delivery.id), |world| world.probe(delivery))
     }
 }

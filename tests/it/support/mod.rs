@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use milepost::{
     Error, ErrorKind, IntentId, IntentState, ManualClock, MemoryDisk, Options, Position, Result,
-    Run, Store, Timestamp, Versioned,
+    Run, Store, Timestamp, Topic, Versioned,
 };
 use serde::{Deserialize, Serialize};
 
@@ -32,6 +32,9 @@ impl Versioned for Counter {
     const NAME: &'static str = "counter";
     const VERSION: u32 = 1;
 }
+
+/// Orders of a number, answered by one.
+pub const ORDERS: Topic<u64, u64> = Topic::new("orders");
 
 /// 2023-11-14, the moment at which the tests' clocks start.
 pub const T0: Timestamp = Timestamp::from_ms(1_700_000_000_000);

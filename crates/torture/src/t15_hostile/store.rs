@@ -7,12 +7,13 @@ use std::time::Duration;
 use milepost::testing::hostile::Spot;
 use milepost::testing::{Rng, Tape};
 use milepost::{
-    Claimed, Delivery, Error, ErrorKind, Key, ManualClock, MemoryDisk, Options, Receiver, Relay,
-    Result, Sent, Store, Timestamp,
+    Claimed, Delivery, Endpoint, Error, ErrorKind, Key, ManualClock, MemoryDisk, Options, Result,
+    Sent, Store, Timestamp, Topic,
 };
 
 use super::{Outcome, disturb, place_in, refuses_bytes};
 
+const ORDERS: Topic<u64, u64> = Topic::new("orders");
 const KEYS: u64 = 12;
 const CLAIMS: u64 = 6;
 
@@ -132,11 +133,11 @@ fn image() -> Result<Vec<u8>> {
         tx.state.sum += n;
         if n.is_multiple_of(4) {
             tx.put(name_of(n), &n)?;
-            tx.emit("orders", &n)?;
+            tx.emit(&ORDERS, &n)?;
         }
         Ok(n)
     })?;
-    Relay::new(&store, "orders").run_once(&mut InTurn(0))?;
+    store.relay(&ORDERS).deliver(&mut InTurn(0))?;
     for n in 0..CLAIMS {
         if let Claimed::Fresh(claim) = store.claim::<u64>("calls", n.to_string(), &n)?
             && n.is_multiple_of(2)
@@ -165,11 +166,8 @@ fn key_of(n: u64) -> Key {
 /// Confirms, doubts, does not send, in turn.
 struct InTurn(u64);
 
-impl Receiver for InTurn {
-    type Request = u64;
-    type Outcome = u64;
-
-    fn send(&mut self, _: &Delivery<u64>) -> Sent<u64> {
+impl Endpoint<u64, u64> for InTurn {
+    fn call(&mut self, _: &Delivery<u64>) -> Sent<u64> {
         self.0 += 1;
         match self.0 % 3 {
             1 => Sent::Confirmed(self.0),

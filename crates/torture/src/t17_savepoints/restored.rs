@@ -5,15 +5,15 @@ use std::fs;
 use std::path::Path;
 
 use milepost::{
-    Claimed, Delivery, Error, ErrorKind, Incarnation, Options, Receiver, Relay, Result,
-    SavepointOptions, Sent, Store,
+    Claimed, Delivery, Endpoint, Error, ErrorKind, Incarnation, Options, Result, SavepointOptions,
+    Sent, Store, Topic,
 };
 
 use super::Outcome;
 use super::sample::{Ledger, RUN};
 
 pub(super) const STEPS: u64 = 6;
-const TOPIC: &str = "orders";
+const TOPIC: Topic<u64, u64> = Topic::new("orders");
 
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Way {
@@ -38,11 +38,8 @@ struct Desk {
     done: Vec<(String, u64)>,
 }
 
-impl Receiver for Desk {
-    type Request = u64;
-    type Outcome = u64;
-
-    fn send(&mut self, order: &Delivery<u64>) -> Sent<u64> {
+impl Endpoint<u64, u64> for Desk {
+    fn call(&mut self, order: &Delivery<u64>) -> Sent<u64> {
         self.done.push((order.external_id.to_string(), order.payload));
         Sent::Confirmed(order.payload)
     }
@@ -53,9 +50,9 @@ fn trade(store: &Store, desk: &mut Desk) -> Result<()> {
     let n = run.steps() + 1;
     run.step(format!("step-{n}"), n, |tx| {
         tx.state.steps = n;
-        tx.emit(TOPIC, &n)
+        tx.emit(&TOPIC, &n)
     })?;
-    Relay::new(store, TOPIC).run_once(desk)?;
+    store.relay(&TOPIC).deliver(desk)?;
     Ok(())
 }
 
@@ -143,9 +140,9 @@ fn go_on(store: &Store, since: u64, desk: &mut Desk) -> Result<Option<String>> {
         return Ok(Some(format!("it has made {steps} steps")));
     }
     let mut run = store.run::<Ledger>(RUN)?;
-    run.step("another", STEPS + 1, |tx| tx.emit(TOPIC, &(STEPS + 1)))?;
+    run.step("another", STEPS + 1, |tx| tx.emit(&TOPIC, &(STEPS + 1)))?;
     for _ in 0..2 {
-        match Relay::new(store, TOPIC).run_once(desk) {
+        match store.relay(&TOPIC).deliver(desk) {
             Err(error) if error.kind() == ErrorKind::InDoubt => {}
             other => return Ok(Some(format!("the relay came to {other:?}"))),
         }
@@ -161,7 +158,7 @@ fn go_on(store: &Store, since: u64, desk: &mut Desk) -> Result<Option<String>> {
         return Ok(Some("nobody is told".to_owned()));
     }
     store.reconcile("the desk was asked")?;
-    Relay::new(store, TOPIC).run_once(desk)?;
+    store.relay(&TOPIC).deliver(desk)?;
     match store.claim::<u64>("calls", "new", &1)? {
         Claimed::Fresh(claim) => claim.complete(&1)?,
         other => return Ok(Some(format!("reconciled, a claim came to {other:?}"))),

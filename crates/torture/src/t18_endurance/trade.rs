@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use milepost::{
-    Autosave, Delivery, Error, Key, ManualClock, Options, Receiver, Relay, Sent, Store, Timestamp,
+    Autosave, Delivery, Endpoint, Error, Key, ManualClock, Options, Sent, Store, Timestamp, Topic,
 };
 
 use super::super::class::Outcome;
@@ -14,15 +14,12 @@ use super::{CACHE_BYTES, Count, disk, judge_memory, refused};
 
 const YEAR_S: u64 = 365 * 24 * 3_600;
 const FILE_SLACK_BYTES: u64 = 1 << 20;
-const TOPIC: &str = "orders";
+const TOPIC: Topic<Vec<u8>, u64> = Topic::new("orders");
 
 struct Market;
 
-impl Receiver for Market {
-    type Request = Vec<u8>;
-    type Outcome = u64;
-
-    fn send(&mut self, _: &Delivery<Vec<u8>>) -> Sent<u64> {
+impl Endpoint<Vec<u8>, u64> for Market {
+    fn call(&mut self, _: &Delivery<Vec<u8>>) -> Sent<u64> {
         Sent::Confirmed(1)
     }
 }
@@ -61,7 +58,7 @@ pub(super) fn run(folder: &Path, trades: u64) -> Result<(), Outcome> {
     }
     // The list below takes memory of its own.
     judge_memory()?;
-    let kept = store.intents().settled(TOPIC, usize::MAX).map_err(|error| refused(&error))?.len();
+    let kept = store.intents().settled(&TOPIC, usize::MAX).map_err(|error| refused(&error))?.len();
     if kept as u64 > trades / 12 + 8 {
         return Err(Outcome::Violation(format!("{kept} settled orders are kept")));
     }
@@ -74,8 +71,8 @@ fn trade(store: &Store, n: u64) -> Result<(), Error> {
     let key = Key::new(format!("candle-{n:08}")).expires_after(Duration::from_secs(24 * 3_600));
     run.step(key, n, |tx| {
         tx.state.0 += 1;
-        tx.emit(TOPIC, &vec![u8::try_from(n % 251).unwrap_or_default(); 1_000])
+        tx.emit(&TOPIC, &vec![u8::try_from(n % 251).unwrap_or_default(); 1_000])
     })?;
     drop(run);
-    Relay::new(store, TOPIC).run_once(&mut Market).map(drop)
+    store.relay(&TOPIC).deliver(&mut Market).map(drop)
 }

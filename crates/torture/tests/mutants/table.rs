@@ -620,7 +620,7 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         patches: &[Patch {
             file: "src/exec/relay.rs",
             is: "            match advance(&self.store, &delivery.id, false, |_| Ok(IntentEvent::Send)) {",
-            becomes: "            receiver.send(&delivery);\n            \
+            becomes: "            endpoint.call(&delivery);\n            \
                       match advance(&self.store, &delivery.id, false, |_| Ok(IntentEvent::Send)) {",
         }],
         fate: FoundBy(&[T6, T12]),
@@ -930,7 +930,7 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         bug: "an intent that cannot be read ends the pass of its relay",
         patches: &[Patch {
             file: "src/exec/relay.rs",
-            is: "Err(error) => delivered.set_aside(id, &error),",
+            is: "Err(error) => report.set_aside(id, &error),",
             becomes: "Err(error) => return Err(error),",
         }],
         fate: FoundBy(&[T24]),
