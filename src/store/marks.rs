@@ -61,7 +61,7 @@ impl Marks {
     }
 
     /// What it must be by now if the process's own clock is right: deadlines count from it, for a key
-    /// that is kept too long costs only room. What expires does not go by it, see `ARCHITECTURE.md`.
+    /// that is kept too long costs only room. What expires does not go by it, see `docs/DECISIONS.md`.
     pub(super) fn lived(&self, elapsed: Duration) -> Timestamp {
         self.clock.high_water.after(elapsed.saturating_sub(self.witness))
     }

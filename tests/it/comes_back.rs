@@ -637,7 +637,7 @@ impl<'de> Deserialize<'de> for Tick {
 both_codecs!(one Ticks, Binary, ticks: Vec<Tick>);
 
 /// Against: a large state that nobody can read, found by nobody for ever. What is proven of one when is
-/// in ARCHITECTURE.md, "Types".
+/// in docs/VALUES.md.
 #[test]
 fn a_large_state_is_proven_when_it_becomes_large_and_now_and_then() {
     let store = Store::in_memory().unwrap();
