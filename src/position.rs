@@ -8,6 +8,18 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Result};
 
 /// How far a run is in its input.
+///
+/// A number is an [`Index`](Position::Index), a text a [`Token`](Position::Token), a map from
+/// partitions, or an array of pairs, [`Offsets`](Position::Offsets):
+///
+/// ```
+/// use milepost::Position;
+///
+/// assert_eq!(Position::from(7), Position::Index(7));
+/// assert_eq!(Position::from("page-3"), Position::Token("page-3".to_owned()));
+/// let offsets = Position::from([("eu", 5), ("us", 9)]);
+/// assert_eq!(offsets.to_string(), "eu:5 us:9");
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Position {
@@ -27,6 +39,13 @@ impl Position {
     #[must_use]
     pub fn index(&self) -> Option<u64> {
         if let Self::Index(index) = self { Some(*index) } else { None }
+    }
+
+    /// The number of the next input: 0 before the first one, 1 more than that of the last one. 0 too
+    /// for a position that is no number: a step with a number is refused there. `u64::MAX` has no
+    /// next number and is its own.
+    pub(crate) fn next_index(&self) -> u64 {
+        self.index().map_or(0, |last| last.saturating_add(1))
     }
 
     /// The position after moving on to `to`; offsets of partitions that `to` does not name stay.
@@ -71,6 +90,31 @@ fn goes_back(from: impl fmt::Display, to: u64) -> Error {
 impl From<u64> for Position {
     fn from(index: u64) -> Self {
         Self::Index(index)
+    }
+}
+
+impl From<&str> for Position {
+    fn from(token: &str) -> Self {
+        Self::Token(token.to_owned())
+    }
+}
+
+impl From<String> for Position {
+    fn from(token: String) -> Self {
+        Self::Token(token)
+    }
+}
+
+impl From<BTreeMap<String, u64>> for Position {
+    fn from(offsets: BTreeMap<String, u64>) -> Self {
+        Self::Offsets(offsets)
+    }
+}
+
+impl<P: Into<String>, const N: usize> From<[(P, u64); N]> for Position {
+    /// Of a partition that is named twice, the last offset counts.
+    fn from(offsets: [(P, u64); N]) -> Self {
+        Self::Offsets(offsets.map(|(partition, at)| (partition.into(), at)).into())
     }
 }
 

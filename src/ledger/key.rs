@@ -9,6 +9,8 @@
 //! keys of years. Keys keep their own order under their scope: real ones come in order, and ordered
 //! inserts are ten times cheaper than hashed ones.
 
+mod convert;
+
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -28,9 +30,26 @@ use crate::store::{Record, Table};
 /// use std::time::Duration;
 ///
 /// let plain: Key = "bar-2026-02-16T21:00".into();
+/// let number: Key = 117u64.into();
 /// let request = ("SPY", 12u32);
 /// let full = Key::new("order-117").request(&request)?.expires_after(Duration::from_secs(86_400));
 /// # Ok::<(), milepost::Error>(())
+/// ```
+///
+/// # Keys that are numbers
+///
+/// A whole number of 0 or more is 8 bytes, big-endian, whatever its width: `7u32`, `7i64` and `7usize`
+/// are one key, and keys keep the order of the numbers. A number below 0 is a `-` and the 8 bytes of
+/// its two's complement, so no two numbers share a key. Bytes and texts are themselves: `"7"` is
+/// another key than `7`, and the array of those 8 bytes is the same.
+///
+/// ```
+/// use milepost::Key;
+///
+/// assert_eq!(Key::from(7u32), Key::from(7i64));
+/// assert_eq!(Key::from(7u64), Key::new([0, 0, 0, 0, 0, 0, 0, 7]));
+/// assert_ne!(Key::from(-1i64), Key::from(u64::MAX));
+/// assert_ne!(Key::from(7), Key::from("7"));
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Key {
@@ -90,18 +109,6 @@ impl Key {
         }
     }
 }
-
-macro_rules! key_from {
-    ($($type:ty),*) => {
-        $(impl From<$type> for Key {
-            fn from(bytes: $type) -> Self {
-                Self::new(bytes)
-            }
-        })*
-    };
-}
-
-key_from!(&str, &String, String, &[u8], Vec<u8>, &Vec<u8>);
 
 /// A request, as far as its key remembers it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

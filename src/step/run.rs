@@ -306,6 +306,34 @@ impl<S> Run<S> {
         &self.record.position
     }
 
+    /// The number of the next input, for runs whose positions are numbers: 0 for a run that has made
+    /// no step, 1 more than the last position otherwise.
+    ///
+    /// # Example: resume where the last process was killed
+    /// ```
+    /// # #[derive(Default, serde::Serialize, serde::Deserialize)]
+    /// # struct Sum(u64);
+    /// # impl milepost::Versioned for Sum {
+    /// #     const NAME: &'static str = "sum";
+    /// #     const VERSION: u32 = 1;
+    /// # }
+    /// # let store = milepost::Store::in_memory()?;
+    /// let inputs = [3, 5, 8];
+    /// let mut run = store.run::<Sum>("sum")?;
+    /// for (index, input) in (0..).zip(inputs).skip(run.next_index() as usize) {
+    ///     run.step(index, index, |tx| {
+    ///         tx.state.0 += input;
+    ///         Ok(())
+    ///     })?;
+    /// }
+    /// assert_eq!((run.next_index(), run.state().0), (3, 16));
+    /// # Ok::<(), milepost::Error>(())
+    /// ```
+    #[must_use]
+    pub fn next_index(&self) -> u64 {
+        self.record.position.next_index()
+    }
+
     /// What the run goes on from, if its record was damaged and it was opened in spite of that.
     #[must_use]
     pub fn fell_back(&self) -> Option<&FellBack> {

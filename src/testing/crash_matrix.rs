@@ -81,8 +81,7 @@ pub struct CrashMatrix<W, F> {
 ///     let mut run = store.run::<Momentum>("spy-daily")?;
 ///     let orders = store.relay(&ORDERS);
 ///     orders.deliver(exchange)?;
-///     let next = run.position().index().map_or(0, |done| done + 1);
-///     for (index, close) in (0u64..).zip([598, 601, 605]).skip(next as usize) {
+///     for (index, close) in (0u64..).zip([598, 601, 605]).skip(run.next_index() as usize) {
 ///         run.step(format!("bar-{index}"), index, |tx| {
 ///             if close > tx.state.last { tx.emit(&ORDERS, &1i64)?; }
 ///             tx.state.last = close;

@@ -41,7 +41,7 @@ fn trade(store: &Store, exchange: &mut Outside<'_, Exchange>) -> Result<()> {
     let mut run = store.run::<Counter>("run")?;
     let relay = store.relay(&ORDERS);
     relay.deliver(exchange)?;
-    for n in run.position().index().map_or(1, |at| at + 1)..=INPUTS {
+    for n in run.next_index().max(1)..=INPUTS {
         run.step(key_of(n), n, |tx| {
             tx.state.sum += n;
             tx.put("last", &n)?;
@@ -89,7 +89,7 @@ fn a_loop_is_killed_again_while_it_recovers() {
 fn an_effect_inside_a_step_is_found_and_the_failure_says_how_to_see_it_again() {
     let work = |store: &Store, exchange: &mut Outside<'_, Exchange>| -> Result<()> {
         let mut run = store.run::<Counter>("run")?;
-        for n in run.position().index().map_or(1, |at| at + 1)..=INPUTS {
+        for n in run.next_index().max(1)..=INPUTS {
             run.step(key_of(n), n, |tx| {
                 exchange.effect("buy", |exchange| {
                     *exchange.fills.entry(key_of(n)).or_default() += 1;

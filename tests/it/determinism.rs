@@ -38,7 +38,7 @@ fn work(store: &Store, exchange: &mut Exchange) -> Result<()> {
     let mut run = store.run::<Counter>("run")?;
     let relay = store.relay(&ORDERS);
     relay.deliver(exchange)?;
-    for n in run.position().index().map_or(1, |at| at + 1)..=INPUTS {
+    for n in run.next_index().max(1)..=INPUTS {
         run.step(key_of(n), n, |tx| {
             tx.state.sum = tx.state.sum * 3 + n;
             tx.state.seen.push(n);

@@ -36,7 +36,7 @@ impl Endpoint<Vec<u8>, u64> for Market {
 fn trade(store: &Store, topic: &Topic<Vec<u8>, u64>, n: u64, market: &mut Market) {
     let mut run = store.run::<Counter>("bot").unwrap();
     let key = Key::new(format!("{topic}-{n}")).expires_after(days(1));
-    let position = run.position().index().map_or(0, |at| at + 1);
+    let position = run.next_index();
     run.step(key, position, |tx| tx.emit(topic, &vec![7u8; 500])).unwrap();
     drop(run);
     store.relay(topic).deliver(market).unwrap();

@@ -37,6 +37,7 @@ mod doubt;
 mod ended;
 mod engine;
 mod expiry;
+mod face;
 mod faults;
 mod fence;
 mod flips;

@@ -88,7 +88,7 @@ impl<'a, D: Endpoint<Order, Fill>> Bot<'a, D> {
     }
 
     fn next_bar(&self) -> u64 {
-        self.run.position().index().map_or(0, |done| done + 1)
+        self.run.next_index()
     }
 
     /// One bar, one step: durable as a whole when it returns, or not at all.

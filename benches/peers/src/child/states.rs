@@ -206,7 +206,7 @@ impl<S: Stepped> Small<S> {
 
     fn of<'a>(store: &Store, run: &str, takes: Duration) -> Result<Box<dyn Caller + 'a>> {
         let run = store.run(run)?;
-        let next = run.position().index().map_or(0, |last| last + 1);
+        let next = run.next_index();
         Ok(Box::new(Self { run, next, takes }))
     }
 }
