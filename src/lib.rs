@@ -95,7 +95,7 @@
 //! - [`Versioned`] and [`Migrations`]: a state whose type changes. [`Store::inspect_run`]: a state
 //!   whose type is not known.
 //! - [`Checkpoints`]: states that are kept, named by what they hold. [`Tx::checkpoint`] and
-//!   [`Run::autosave`] save them, [`Retention`] says how many stay.
+//!   [`OpenRun::autosave`] save them, [`Retention`] says how many stay.
 //! - [`Checkpoints::export`] and [`Store::import_savepoint`]: a state in a file of its own.
 //!   [`Store::reconcile`]: what comes after setting a store back.
 //! - [`Store::import_run`] and [`Store::export_run`]: runs from elsewhere, and back. The package
@@ -127,7 +127,7 @@ mod ops;
 pub mod testing;
 
 pub use clock::{Clock, ManualClock, SinceBoot, SystemClock, Timestamp};
-pub use error::{Error, ErrorKind, Result};
+pub use error::{Error, ErrorKind, OrAbort, Result};
 pub use exec::{Delivery, DeliveryReport, Endpoint, OnUnknown, Probe, Problem, Relay, Sent};
 pub use id::{CheckpointId, ExternalId, Fingerprint, IntentId, RunName, Scope, StoreId, TopicName};
 pub use ledger::{AuditAction, AuditEntry, Key, RequestMatch, SettledBy, Versioned};
@@ -135,14 +135,15 @@ pub use ops::{
     DamagedRow, ImportedSavepoint, Quarantine, Quarantined, Repair, RepairOptions,
     SavepointOptions, TableCheck, Verification, repair, verify,
 };
-pub use position::Position;
+pub use position::{IntoPosition, Position};
 pub use record::Codec;
 pub use seq::{CommitSeq, Epoch, Incarnation};
 pub use step::{
-    Autosave, Checkpoint, CheckpointCursor, CheckpointDiff, CheckpointFilter, CheckpointImport,
-    CheckpointPage, Checkpoints, Claim, Claimed, Done, Doubt, DoubtSummary, FellBack, FieldChange,
-    Freed, Intent, IntentState, IntentSummary, Intents, Labels, Migrate, Migrated, Migrations,
-    OnDamage, RecordView, Recovery, RetentionPlan, Run, RunExport, RunImport, RunView, Tx,
+    Autosave, Batches, Checkpoint, CheckpointCursor, CheckpointDiff, CheckpointFilter,
+    CheckpointImport, CheckpointPage, Checkpoints, Claim, Claimed, Done, Doubt, DoubtSummary,
+    FellBack, FieldChange, Freed, Intent, IntentState, IntentSummary, Intents, Labels, Migrate,
+    Migrated, Migrations, OnDamage, OpenRun, RecordView, Recovery, RetentionPlan, Rows, Run,
+    RunExport, RunImport, RunSummary, RunView, Runs, Tx,
 };
 pub use store::{
     Compaction, Disk, Durability, Limits, MemoryDisk, OnCopy, Options, Pending, Reopen, Resolution,

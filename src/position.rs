@@ -34,6 +34,25 @@ pub enum Position {
     Token(String),
 }
 
+/// What a step does to the position of its run: anything that a [`Position`] can be made from moves it
+/// there, and `()` leaves it where it is, for inputs that come in no order (web hooks).
+pub trait IntoPosition {
+    /// Where the run is after the step; `None` if the step leaves the position where it is.
+    fn into_position(self) -> Option<Position>;
+}
+
+impl<P: Into<Position>> IntoPosition for P {
+    fn into_position(self) -> Option<Position> {
+        Some(self.into())
+    }
+}
+
+impl IntoPosition for () {
+    fn into_position(self) -> Option<Position> {
+        None
+    }
+}
+
 impl Position {
     /// The number, if it is one.
     #[must_use]

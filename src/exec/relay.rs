@@ -191,9 +191,9 @@ where
     /// # Errors
     /// Before anything is sent: `Invalid` if `P` or `O` cannot be stored; `SchemaMismatch` if the topic
     /// has another type of payload or of outcome, in this program or, under the same version, in the
-    /// store; `Conflict` while another pass over the topic is under way in this process; `InDoubt`
-    /// if the store was set back and nobody has reconciled it since: see [`Store::reconcile`]. Then
-    /// those of a commit, which end the pass: an intent that was being sent is in doubt.
+    /// store; `Conflict` while another pass over the topic is under way in this process;
+    /// `Unreconciled` if the store has to be reconciled first: see [`Store::reconcile`]. Then those of
+    /// a commit, which end the pass: an intent that was being sent is in doubt.
     pub fn deliver(&self, endpoint: &mut impl Endpoint<P, O>) -> Result<DeliveryReport> {
         let _hold = reserve_topic(&self.store, &self.topic)?;
         let mut report = DeliveryReport::default();
@@ -329,7 +329,7 @@ where
         match settled {
             Err(error) if !is_of_the_store(&error) => {
                 report.set_aside(id.clone(), &error);
-                let why = format!("it was sent, and its answer could not be stored: {error}");
+                let why = format!("it was sent, and its answer could not be stored: {error:#}");
                 let doubt = IntentEvent::Doubt { why: why.clone() };
                 match advance(&self.store, id, false, |_| Ok(doubt)) {
                     Err(error) if !is_of_the_store(&error) => Ok(Stage::InDoubt { why }),
@@ -345,7 +345,7 @@ impl DeliveryReport {
     fn set_aside(&mut self, id: IntentId, error: &Error) {
         self.set_aside += 1;
         if self.problems.len() < PROBLEMS_MAX {
-            self.problems.push(Problem { id, kind: error.kind(), why: error.to_string() });
+            self.problems.push(Problem { id, kind: error.kind(), why: format!("{error:#}") });
         }
     }
 }
@@ -360,7 +360,7 @@ fn is_of_the_store(error: &Error) -> bool {
             | ErrorKind::NoSpace
             | ErrorKind::Io
             | ErrorKind::Locked
-            | ErrorKind::InDoubt
+            | ErrorKind::Unreconciled
     )
 }
 

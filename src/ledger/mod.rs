@@ -43,7 +43,7 @@ pub(crate) use quarantine::{QuarantineRecord, quarantine_key};
 pub(crate) use row::{RowRecord, row_key};
 pub(crate) use run::{
     ENDS, REMOVING, RunEnd, RunRecord, end_key, end_of_key, ended_key, is_run_end, is_run_gone,
-    removed_key, removing_key, run_key, run_of_removing_key,
+    removed_key, removing_key, run_key, run_of_key, run_of_removing_key,
 };
 pub(crate) use schema::{
     Form, SchemaKind, SchemaRecord, TypeVersion, check as check_schema, check_form, schema_key,

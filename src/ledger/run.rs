@@ -99,6 +99,11 @@ pub(crate) fn is_run_gone(key: &[u8]) -> bool {
     [REMOVING, REMOVED].iter().any(|prefix| key.starts_with(prefix))
 }
 
+/// The run whose row has this key.
+pub(crate) fn run_of_key(key: &[u8]) -> Option<RunName> {
+    run_named(key)
+}
+
 fn run_named(name: &[u8]) -> Option<RunName> {
     RunName::new(std::str::from_utf8(name).ok()?).ok()
 }

@@ -281,7 +281,7 @@ pub(crate) fn check(stored: &SchemaRecord, name: &str, version: u32) -> Result<(
             ErrorKind::SchemaMismatch,
             format!(
                 "the state was written as `{name}` version {}, this program has version \
-                 {version}: migrate it with `Store::run_with`. Nothing was changed",
+                 {version}: migrate it with `open_run(..).migrations(..)`. Nothing was changed",
                 stored.version
             ),
         )),

@@ -23,8 +23,8 @@ pub(super) enum Fault {
 pub(super) fn fault_of(rows: &impl Read, table: Table, key: &[u8], bytes: &[u8]) -> Option<Fault> {
     match check(rows, table, key, bytes) {
         Ok(fault) => fault.map(Fault::Damaged),
-        Err(error) if error.kind() == ErrorKind::TooNew => Some(Fault::Newer(error.to_string())),
-        Err(error) => Some(Fault::Damaged(error.to_string())),
+        Err(error) if error.kind() == ErrorKind::TooNew => Some(Fault::Newer(format!("{error:#}"))),
+        Err(error) => Some(Fault::Damaged(format!("{error:#}"))),
     }
 }
 

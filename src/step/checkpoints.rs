@@ -36,7 +36,7 @@ const CANDIDATES: usize = 8;
 /// The checkpoints of a store: immutable states of its runs, named by the hash of what they hold.
 ///
 /// They are saved by a step ([`Tx::checkpoint`](crate::Tx::checkpoint)), by a run on its own
-/// ([`Run::autosave`](crate::Run::autosave)), or between steps ([`save`](Checkpoints::save)).
+/// ([`OpenRun::autosave`](crate::OpenRun::autosave)), or between steps ([`save`](Checkpoints::save)).
 #[derive(Clone)]
 pub struct Checkpoints {
     store: Store,

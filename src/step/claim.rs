@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use super::doubt::Doubt;
 use super::expire::forget_expired;
 use super::open_claim::Open;
-use super::seen::{check_life, lost, outcome_in};
+use super::seen::{check_life, lost, other_request, outcome_in, refuse_beyond_horizon};
 use super::tx::check_key;
 use super::values::{Place, encode_value, read_value, schema_of_type};
 use crate::error::{Error, Result};
@@ -40,13 +40,9 @@ pub enum Claimed<R> {
         /// The opening of the store in which it was claimed.
         epoch: Epoch,
     },
-    /// The key was settled for another request of the same shape: give each request its own key.
-    Conflict,
     /// It was done, and this was the answer; but the type of the request had another shape then, so
     /// the store cannot tell whether it was this request. Compare them, or use another key.
     OtherShape(R),
-    /// The key is so old that it may have been done and forgotten.
-    BeyondHorizon,
 }
 
 /// The right to make one call. Dropped without a word, the call is in doubt. A claim that is leaked
@@ -57,15 +53,16 @@ impl Store {
     /// Asks to do an operation once: looks the key up, and claims it if it is new. When it returns
     /// `Fresh`, the claim is durable.
     ///
-    /// `request` is what the operation is asked to do: the same key with another request is a
+    /// `request` is what the operation is asked to do: a settled key with another request is a
     /// `Conflict`. The key may carry it as well ([`Key::request`]); then both have to be the same.
     ///
     /// # Errors
-    /// `Invalid` for a bad scope, key or request, for two requests, or for a key that would expire at
-    /// once; `LimitExceeded` for a long key; `Damaged` if the
-    /// key was seen but its record is damaged: it is not new; `SchemaMismatch` if the stored outcome
-    /// is not an `R`; `InDoubt` for a new key, if the store was set back and nobody has reconciled it
-    /// since: see [`Store::reconcile`]; and those of a commit.
+    /// `Conflict` if the key was settled for another request of the same shape, and `BeyondHorizon`
+    /// if it may have been seen and forgotten, as in [`Run::step`](crate::Run::step). `Invalid` for a
+    /// bad scope, key or request, for two requests, or for a key that would expire at once;
+    /// `LimitExceeded` for a long key; `Damaged` if the key was seen but its record is damaged: it is
+    /// not new; `SchemaMismatch` if the stored outcome is not an `R`; `Unreconciled` for a new key, if
+    /// the store has to be reconciled first: see [`Store::reconcile`]; and those of a commit.
     pub fn claim<R: Serialize + DeserializeOwned + 'static>(
         &self,
         scope: &str,
@@ -161,8 +158,8 @@ fn claim<R>(store: &Store, plan: &mut Plan<'_>, scope: &Scope, key: &Key) -> Res
             let request = RequestMatch::of(record.request, key.request);
             Doubt::of(record, &row, request, open(hold)).map(Claimed::InDoubt)
         }
-        (None, Some(_)) if key.is_beyond(plan.horizon()) => Ok(Claimed::BeyondHorizon),
         (None, Some(hold)) => {
+            refuse_beyond_horizon(plan.horizon(), key, &row)?;
             Unreconciled::refuse(plan)?;
             let ttl_ms = key.ttl.map(|ttl| u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX));
             let record = KeyRecord {
@@ -183,7 +180,7 @@ fn claim<R>(store: &Store, plan: &mut Plan<'_>, scope: &Scope, key: &Key) -> Res
 fn answer<R>(record: KeyRecord, key: &Key, row: Vec<u8>) -> Result<Found<R>> {
     let request = RequestMatch::of(record.request, key.request);
     if request == RequestMatch::Differs {
-        return Ok(Found::Claimed(Claimed::Conflict));
+        return Err(other_request(&row_name(Table::Keys, &row)));
     }
     match record.state {
         KeyState::Done { outcome } => Ok(Found::Done { row, outcome, request }),

@@ -111,7 +111,7 @@ where
         &mut self,
         view: &View<'_>,
         key: &Key,
-        position: Position,
+        position: Option<Position>,
         work: impl FnOnce(&mut Tx<'_, S>) -> Result<R>,
     ) -> Result<Done<R>> {
         check_key(view.limits(), &key.bytes)?;
@@ -128,7 +128,10 @@ where
             }
         }
         refuse_beyond_horizon(horizon, key, &row)?;
-        let position = self.position.advance(position)?;
+        let position = match position {
+            Some(position) => self.position.advance(position)?,
+            None => self.position.clone(),
+        };
         // An outcome that cannot be stored is found out before the closure is called.
         let schema = self.schema_of_outcome::<R>(view)?;
         let state = self.state.take().ok_or_else(without_state)?;

@@ -35,12 +35,12 @@ use crate::record::Payload;
 /// # store.run::<MomentumV1>("spy-daily")?.step("bar-1", 1, |tx| Ok(tx.state.cash = 7))?;
 /// let migrations = Migrations::new()
 ///     .step(|old: MomentumV1| Ok(Momentum { cents: old.cash * 100, fees: 0 }));
-/// let run = store.run_with::<Momentum>("spy-daily", &migrations)?;
+/// let run = store.open_run::<Momentum>("spy-daily").migrations(&migrations).open()?;
 /// assert_eq!(run.state().cents, 700);
 /// # Ok::<(), milepost::Error>(())
 /// ```
 #[derive(Default)]
-#[must_use = "hand it to `Store::run_with` or `Store::migrate`"]
+#[must_use = "hand it to `OpenRun::migrations` or `Store::migrate`"]
 pub struct Migrations {
     links: Vec<Link>,
     /// Types that are of their version although no step leads to them.

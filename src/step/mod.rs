@@ -1,6 +1,7 @@
 //! Steps, claims and intents: where the facts of the ledger meet, and are committed together.
 
 mod arrive;
+mod batches;
 mod checkpoints;
 mod claim;
 mod content;
@@ -24,13 +25,16 @@ mod migrate;
 mod migrations;
 mod on_damage;
 mod open_claim;
+mod open_run;
 mod pick_up;
 mod reconcile;
 mod records;
 mod recover;
 mod remove;
 mod retain;
+mod rows;
 mod run;
+mod runs;
 mod savepoint;
 mod saves;
 mod schema;
@@ -42,6 +46,7 @@ mod unfit;
 mod valid;
 mod values;
 
+pub use batches::Batches;
 pub use checkpoints::Checkpoints;
 pub use claim::{Claim, Claimed};
 pub use diff::{CheckpointDiff, FieldChange};
@@ -56,10 +61,13 @@ pub use listing::{Checkpoint, CheckpointCursor, CheckpointFilter, CheckpointPage
 pub use migrate::{Migrate, Migrated};
 pub use migrations::Migrations;
 pub use on_damage::{FellBack, OnDamage};
+pub use open_run::OpenRun;
 pub use records::RecordView;
 pub use recover::Recovery;
 pub use retain::{Freed, RetentionPlan};
+pub use rows::Rows;
 pub use run::Run;
+pub use runs::{RunSummary, Runs};
 pub use saves::Autosave;
 pub use tx::Tx;
 

@@ -14,7 +14,7 @@ use crate::record::{CODEC_CHUNKS, Payload};
 use crate::store::{Plan, Read, Table};
 
 /// What to do about a run whose record was damaged, and which a repair put into quarantine: see
-/// [`Store::run_after_damage`](crate::Store::run_after_damage).
+/// [`OpenRun::on_damage`](crate::OpenRun::on_damage).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum OnDamage {
@@ -81,7 +81,7 @@ pub(super) fn refuse_quarantined(rows: &impl Read, name: &RunName) -> Result<()>
         None => Ok(()),
         Some((number, reason)) => Err(Error::damaged(format!(
             "the run \"{name}\" was damaged ({reason}), and is number {number} in quarantine: restore \
-             it; or open it with `run_after_damage`, from its newest checkpoint or anew"
+             it; or open it with `open_run(..).on_damage(..)`, from its newest checkpoint or from the start"
         ))),
     }
 }

@@ -11,7 +11,7 @@ use super::remove::{finish_removal, forget_end, refuse_gone};
 use super::schema::{Known, Renewed, read_as, schema_for, schema_of};
 use super::state::{self, Stored};
 use super::valid::write_valid;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::id::RunName;
 use crate::ledger::{RunRecord, TypeVersion, Versioned, run_key};
 use crate::position::Position;
@@ -27,6 +27,36 @@ pub(super) struct Picked<S> {
     pub(super) fell_back: Option<FellBack>,
 }
 
+/// The state that a run begins with, if it may begin at all. It is made once, however often the
+/// opening has to look again.
+pub(super) struct First<'a, S> {
+    init: Option<Box<dyn FnOnce() -> S + 'a>>,
+    made: Option<S>,
+}
+
+impl<'a, S> First<'a, S> {
+    pub(super) fn of(init: Option<Box<dyn FnOnce() -> S + 'a>>) -> Self {
+        Self { init, made: None }
+    }
+
+    fn take(&mut self, name: &RunName) -> Result<S> {
+        let made = self.made.take().or_else(|| self.init.take().map(|init| init()));
+        made.ok_or_else(|| {
+            Error::new(
+                ErrorKind::NotFound,
+                format!(
+                    "there is no run \"{name}\" in this store: give `open_run` an `init` to begin it. \
+                     Nothing was changed"
+                ),
+            )
+        })
+    }
+
+    fn put_back(&mut self, state: S) {
+        self.made = Some(state);
+    }
+}
+
 /// Reads the run, or begins it, and writes down who has it. When it returns, that is durable. The
 /// caller holds the run's name.
 ///
@@ -37,18 +67,20 @@ pub(super) fn pick_up<S>(
     name: &RunName,
     on_damage: OnDamage,
     migrations: &Migrations,
+    mut first: First<'_, S>,
 ) -> Result<Picked<S>>
 where
-    S: Versioned + Serialize + DeserializeOwned + Default + 'static,
+    S: Versioned + Serialize + DeserializeOwned + 'static,
 {
     let key = run_key(name);
     finish_removal(store, name)?;
     loop {
         let view = store.view()?;
         let row = view.get(Table::Runs, &key)?;
-        let found = Found::<S>::of(&view, name, row.as_deref(), on_damage, migrations)?;
+        let found = Found::of(&view, name, row.as_deref(), on_damage, migrations, &mut first)?;
         let known = Known::of(&TypeVersion::of::<S>())?;
         let Found { state, origin } = found;
+        let begins = matches!(origin, Origin::Begins { .. });
         let (written, joined) = view.join(|plan| {
             // What is restored from quarantine meanwhile is seen by the next attempt.
             if plan.get(Table::Runs, &key)? != row {
@@ -61,6 +93,9 @@ where
         if let Some(Written { record, large, renewed, fell_back }) = written {
             store.wait(joined)?;
             return Ok(Picked { record, state, large, renewed, fell_back });
+        }
+        if begins {
+            first.put_back(state);
         }
     }
 }
@@ -88,7 +123,7 @@ struct Written {
 
 impl<S> Found<S>
 where
-    S: Versioned + Serialize + DeserializeOwned + Default + 'static,
+    S: Versioned + Serialize + DeserializeOwned + 'static,
 {
     fn of(
         view: &View<'_>,
@@ -96,6 +131,7 @@ where
         row: Option<&[u8]>,
         on_damage: OnDamage,
         migrations: &Migrations,
+        first: &mut First<'_, S>,
     ) -> Result<Self> {
         let read = |schema, stored: &Payload| {
             schema_of(view, schema)
@@ -116,13 +152,12 @@ where
                 let (state, migrated) = read(record.schema, &stored)?;
                 return Ok(Self { state, origin: Origin::FallsBack { rescue, migrated } });
             }
-            return Self::begin(view, Some(rescue));
+            return Self::begin(view, first.take(name)?, Some(rescue));
         }
-        Self::begin(view, None)
+        Self::begin(view, first.take(name)?, None)
     }
 
-    fn begin(view: &View<'_>, rescue: Option<Rescue>) -> Result<Self> {
-        let new = S::default();
+    fn begin(view: &View<'_>, new: S, rescue: Option<Rescue>) -> Result<Self> {
         let state = write_valid(view, &new)?.bytes;
         Ok(Self { state: new, origin: Origin::Begins { rescue, state } })
     }

@@ -17,22 +17,22 @@ use super::draft::{Draft, Planned};
 use super::ended;
 use super::expire::forget_expired;
 use super::kept::{Before, Kept, Undo};
-use super::migrations::Migrations;
-use super::on_damage::{FellBack, OnDamage};
-use super::pick_up::{Picked, pick_up};
+use super::on_damage::FellBack;
+use super::pick_up::Picked;
 use super::remove::forget_removed;
-use super::saves::{Autosave, Saves};
+use super::rows::{Rows, row_value};
+use super::saves::Saves;
 use super::schema::Renewed;
 use super::state;
-use super::tx::{Tx, row_value};
+use super::tx::Tx;
 use super::values::Lasting;
 use crate::clock::Timestamp;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::id::RunName;
 use crate::ledger::{Key, RowRecord, RunRecord, Versioned, row_key, run_key};
-use crate::position::Position;
+use crate::position::{IntoPosition, Position};
 use crate::record::Chunked;
-use crate::store::{Hold, HoldKind, Joined, Pending, Read, Retention, Store, View};
+use crate::store::{Hold, Joined, Pending, Read, Store, View};
 
 /// A named stream of steps with one state and one position. One handle a run at a time.
 pub struct Run<S> {
@@ -51,107 +51,87 @@ pub struct Run<S> {
     _hold: Hold,
 }
 
-impl Store {
-    /// Opens a run: with its newest state and position, or from the start with `S::default()` if
-    /// there is none of that name. When it returns, it is durable that this epoch picked it up.
-    ///
-    /// # Errors
-    /// `Conflict` if this process has the run open already; `SchemaMismatch` if the state was
-    /// written as another type, an older version, or with other fields under the same version, which
-    /// the error names; `TooNew` if as a newer one; `Invalid` if the type cannot be stored;
-    /// `Aborted` if [`Versioned::validate`] refuses the state; `Damaged` if its bytes are not what
-    /// was written. Nothing was changed then.
-    pub fn run<S>(&self, name: &str) -> Result<Run<S>>
-    where
-        S: Versioned + Serialize + DeserializeOwned + Default + 'static,
-    {
-        self.run_with(name, &Migrations::new())
-    }
-
-    /// Opens a run like [`run`](Store::run), and migrates its state if it is of an older version.
-    /// The migrated state is written with the next step, or with [`Run::rewind`]; until then the run
-    /// is stored as it was, and the older program can still open it.
-    ///
-    /// # Errors
-    /// Those of [`run`](Store::run), of which `SchemaMismatch` names the step that is missing, and
-    /// `Aborted` is also what a migration that fails or panics ends with; `Invalid` if the steps
-    /// branch, or go round in a circle. Nothing was changed then.
-    pub fn run_with<S>(&self, name: &str, migrations: &Migrations) -> Result<Run<S>>
-    where
-        S: Versioned + Serialize + DeserializeOwned + Default + 'static,
-    {
-        self.run_after_damage(name, OnDamage::Fail, migrations)
-    }
-
-    /// Opens a run like [`run_with`](Store::run_with), and if its record was damaged, and a repair put
-    /// it into quarantine, does what was asked for. [`Run::fell_back`] says what came of it. When it
-    /// returns, that is durable; the damaged record stays in quarantine. If the run has emitted effects
-    /// that its state does not know then, nothing is sent or claimed before [`Store::reconcile`] was
-    /// called.
-    ///
-    /// # Errors
-    /// Those of [`run_with`](Store::run_with). `Damaged` too if no checkpoint to fall back on is whole.
-    /// A record that is damaged where it stands is `Damaged` whatever was asked for: close the store
-    /// and run [`repair`](crate::repair) on it first.
-    pub fn run_after_damage<S>(
-        &self,
-        name: &str,
-        on_damage: OnDamage,
-        migrations: &Migrations,
-    ) -> Result<Run<S>>
-    where
-        S: Versioned + Serialize + DeserializeOwned + Default + 'static,
-    {
-        let name = RunName::new(name)?;
-        let hold = self.hold(HoldKind::Run, name.as_str().as_bytes())?.ok_or_else(|| {
-            Error::new(
-                ErrorKind::Conflict,
-                format!("the run \"{name}\" is open in this process already: use that handle"),
-            )
-        })?;
-        let Picked { record, state, large, renewed, fell_back } =
-            pick_up::<S>(self, &name, on_damage, migrations)?;
-        let saves = Saves::new(record.created);
-        let store = self.clone();
-        Ok(Run {
-            store,
-            name,
-            record,
-            state: Kept::new(state),
-            large,
-            renewed,
-            fell_back,
-            saves,
-            outcomes: None,
-            _hold: hold,
-        })
-    }
-}
-
 impl<S> Run<S>
 where
-    S: Versioned + Serialize + DeserializeOwned + Default + 'static,
+    S: Versioned + Serialize + DeserializeOwned + 'static,
 {
     /// Does one unit of work: calls `work` with the state, unless the key was seen before, and
     /// commits the key with its outcome, the new position, the new state and whatever `work` asked
-    /// for. When it returns `Ok`, all of that is durable; when the key was seen before, that of then
-    /// is.
+    /// for. When it returns `Ok`, all of that is durable. If the key was seen before, its stored
+    /// outcome is returned; that is durable too.
+    ///
+    /// The position `()` leaves the position as it is.
+    ///
+    /// # Example: an input that counts once
+    ///
+    /// ```
+    /// use milepost::{Done, Store, Versioned};
+    ///
+    /// #[derive(Default, serde::Serialize, serde::Deserialize)]
+    /// struct Momentum {
+    ///     bars: u64,
+    /// }
+    ///
+    /// impl Versioned for Momentum {
+    ///     const NAME: &'static str = "momentum";
+    ///     const VERSION: u32 = 1;
+    /// }
+    ///
+    /// let store = Store::in_memory()?;
+    /// let mut run = store.run::<Momentum>("spy-daily")?;
+    /// for _ in 0..2 {
+    ///     // The key is the bar's own name; 41 is its place in the feed.
+    ///     let done = run.step("2026-02-16", 41, |tx| {
+    ///         tx.state.bars += 1;
+    ///         Ok(tx.state.bars)
+    ///     })?;
+    ///     assert_eq!(done.into_outcome(), 1);
+    /// }
+    /// assert_eq!((run.state().bars, run.next_index()), (1, 42));
+    /// # Ok::<(), milepost::Error>(())
+    /// ```
+    ///
+    /// # Example: inputs without an order
+    ///
+    /// ```
+    /// # use milepost::{Store, Versioned};
+    /// # #[derive(Default, serde::Serialize, serde::Deserialize)]
+    /// # struct Payments {
+    /// #     cents: u64,
+    /// # }
+    /// # impl Versioned for Payments {
+    /// #     const NAME: &'static str = "payments";
+    /// #     const VERSION: u32 = 1;
+    /// # }
+    /// # let store = Store::in_memory()?;
+    /// let mut run = store.run::<Payments>("web-hooks")?;
+    /// // A web hook is sent again until it is answered: its id is the key, and it has no position.
+    /// for (event, cents) in [("evt_7", 500), ("evt_3", 200), ("evt_7", 500)] {
+    ///     run.step(event, (), |tx| {
+    ///         tx.state.cents += cents;
+    ///         Ok(())
+    ///     })?;
+    /// }
+    /// assert_eq!(run.state().cents, 700);
+    /// # Ok::<(), milepost::Error>(())
+    /// ```
     ///
     /// # Errors
     /// Whatever `work` returned, most often `Aborted`; `Conflict` if the key was used for another
-    /// request; `BeyondHorizon` if it may have been seen and forgotten; `Invalid` if the position would go back or a value cannot be stored;
-    /// `Aborted` too if [`Versioned::validate`] refuses the new state; `LimitExceeded`; `Damaged` if a record it needs is; `SchemaMismatch` if the stored outcome is
-    /// not an `R`. In all these cases nothing was written, and the state is as before. After
-    /// `Uncertain`, `NoSpace`, `Io` or `Fenced` the handle is `Poisoned`: reopen the store. Should the
-    /// type's own `Deserialize` refuse the state from before a failed step, this run is `Poisoned`: open
-    /// it again.
+    /// request; `BeyondHorizon` if it may have been seen and forgotten; `Invalid` if the position
+    /// would go back or a value cannot be stored; `Aborted` too if [`Versioned::validate`] refuses
+    /// the new state; `LimitExceeded`; `Damaged` if a record it needs is; `SchemaMismatch` if the
+    /// stored outcome is not an `R`. In all these cases nothing was written, and the state is as
+    /// before. After `Uncertain`, `NoSpace`, `Io` or `Fenced` the handle is `Poisoned`: reopen the
+    /// store. Should the type's own `Deserialize` refuse the state from before a failed step, this run
+    /// is `Poisoned`: open it again.
     pub fn step<R: Serialize + DeserializeOwned + 'static>(
         &mut self,
         key: impl Into<Key>,
-        position: impl Into<Position>,
+        position: impl IntoPosition,
         work: impl FnOnce(&mut Tx<'_, S>) -> Result<R>,
     ) -> Result<Done<R>> {
-        let (key, position) = (key.into(), position.into());
+        let (key, position) = (key.into(), position.into_position());
         let store = self.store.clone();
         let (done, joined) =
             self.draft(store.view()?, |draft, view| draft.step(view, &key, position, work))?;
@@ -170,10 +150,10 @@ where
     pub fn submit<R: Serialize + DeserializeOwned + 'static>(
         &mut self,
         key: impl Into<Key>,
-        position: impl Into<Position>,
+        position: impl IntoPosition,
         work: impl FnOnce(&mut Tx<'_, S>) -> Result<R>,
     ) -> Result<Pending<Done<R>>> {
-        let (key, position) = (key.into(), position.into());
+        let (key, position) = (key.into(), position.into_position());
         let store = self.store.clone();
         let (done, joined) = self
             .draft(store.view_to_submit()?, |draft, view| draft.step(view, &key, position, work))?;
@@ -185,7 +165,7 @@ where
     ///
     /// # Errors
     /// Those of [`step`](Run::step); the first one ends the batch, and nothing of it was written.
-    pub fn batch<R: Serialize + DeserializeOwned + 'static, K: Into<Key>, P: Into<Position>, I>(
+    pub fn batch<R: Serialize + DeserializeOwned + 'static, K: Into<Key>, P: IntoPosition, I>(
         &mut self,
         items: impl IntoIterator<Item = (K, P, I)>,
         mut work: impl FnMut(&mut Tx<'_, S>, I) -> Result<R>,
@@ -195,7 +175,7 @@ where
             items
                 .into_iter()
                 .map(|(key, position, item)| {
-                    draft.step(view, &key.into(), position.into(), |tx| work(tx, item))
+                    draft.step(view, &key.into(), position.into_position(), |tx| work(tx, item))
                 })
                 .collect()
         })?;
@@ -275,6 +255,29 @@ where
 }
 
 impl<S> Run<S> {
+    pub(super) fn of(
+        store: &Store,
+        name: RunName,
+        picked: Picked<S>,
+        saves: Saves,
+        hold: Hold,
+    ) -> Self {
+        let Picked { record, state, large, renewed, fell_back } = picked;
+        let (store, state) = (store.clone(), Kept::new(state));
+        Self {
+            store,
+            name,
+            record,
+            state,
+            large,
+            renewed,
+            fell_back,
+            saves,
+            outcomes: None,
+            _hold: hold,
+        }
+    }
+
     /// Says that the run is complete. It stays as it is for
     /// [`SettledRetention::runs_for`](crate::SettledRetention::runs_for), 90 days, and is then removed
     /// when other runs are ended, but for a note that keeps its name taken: opening it is
@@ -365,18 +368,6 @@ impl<S> Run<S> {
         &self.name
     }
 
-    /// Saves a checkpoint every so often from now on, until this handle is dropped; the labels of
-    /// the steps' own [`checkpoint`](Tx::checkpoint)s stay theirs.
-    pub fn autosave(&mut self, autosave: Autosave) {
-        self.saves.autosave = Some(autosave);
-    }
-
-    /// Keeps so many checkpoints of this run from now on, until this handle is dropped; see
-    /// [`Options::retention`](crate::Options::retention).
-    pub fn retention(&mut self, retention: Retention) {
-        self.saves.retention = Some(retention);
-    }
-
     /// A row of your own, as the last durable step left it.
     ///
     /// # Errors
@@ -389,6 +380,39 @@ impl<S> Run<S> {
         let rows = self.store.read()?;
         let row = rows.record::<RowRecord>(&key)?;
         row.map(|row| row_value(&*rows, self.store.schemas(), &row, &key)).transpose()
+    }
+
+    /// Rows of your own whose keys begin with `prefix`, in the order of their keys, as the last durable
+    /// step left them. The rows are those of one moment, however long they are read; until they are
+    /// dropped, the store cannot be compacted. Reads 64 at a time: `take` a few of many, and continue
+    /// [`after`](Rows::after) the last one.
+    ///
+    /// # Example: a page of many rows, and the next one
+    ///
+    /// ```
+    /// # #[derive(Default, serde::Serialize, serde::Deserialize)]
+    /// # struct Desk;
+    /// # impl milepost::Versioned for Desk {
+    /// #     const NAME: &'static str = "desk";
+    /// #     const VERSION: u32 = 1;
+    /// # }
+    /// # let store = milepost::Store::in_memory()?;
+    /// # let mut run = store.run::<Desk>("desk")?;
+    /// # run.step("fill", 0, |tx| (1..=5u64).try_for_each(|n| tx.put(format!("fill/{n}"), &n)))?;
+    /// let page = run.rows::<u64>("fill/").take(2).collect::<milepost::Result<Vec<_>>>()?;
+    /// assert_eq!(page, [(b"fill/1".to_vec(), 1), (b"fill/2".to_vec(), 2)]);
+    /// let next = run.rows::<u64>("fill/").after("fill/2").next().transpose()?;
+    /// assert_eq!(next, Some((b"fill/3".to_vec(), 3)));
+    /// # Ok::<(), milepost::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Those of [`Tx::rows`], and `Poisoned`.
+    pub fn rows<T>(&self, prefix: impl AsRef<[u8]>) -> Rows<'_, T>
+    where
+        T: Serialize + DeserializeOwned + 'static,
+    {
+        Rows::durable(&self.store, &self.name, prefix.as_ref())
     }
 }
 

@@ -60,13 +60,7 @@ fn refuse_request(then: Option<Request>, key: &Key, row: &[u8]) -> Result<()> {
     let name = row_name(Table::Keys, row);
     match RequestMatch::of(then, key.request) {
         RequestMatch::Same | RequestMatch::Unknown => Ok(()),
-        RequestMatch::Differs => Err(Error::new(
-            ErrorKind::Conflict,
-            format!(
-                "{name} was used for another request: its fingerprint differs. Give each request a \
-                 key of its own. Nothing was written"
-            ),
-        )),
+        RequestMatch::Differs => Err(other_request(&name)),
         RequestMatch::ShapeDiffers => Err(Error::new(
             ErrorKind::SchemaMismatch,
             format!(
@@ -76,6 +70,17 @@ fn refuse_request(then: Option<Request>, key: &Key, row: &[u8]) -> Result<()> {
             ),
         )),
     }
+}
+
+/// A key that was settled for another request.
+pub(super) fn other_request(name: &str) -> Error {
+    Error::new(
+        ErrorKind::Conflict,
+        format!(
+            "{name} was used for another request: its fingerprint differs. Give each request a key \
+             of its own. Nothing was written"
+        ),
+    )
 }
 
 /// Refuses a key that would be forgotten as soon as it is settled, and so protect nothing.

@@ -99,14 +99,28 @@ pub(super) fn read(rows: &impl Read, row: Payload, run: &RunName) -> Result<Stor
     if !row.is_chunked() {
         return Ok(Stored { row, large: None });
     }
-    let list = list_of(&row).ok_or_else(|| {
-        Error::damaged(format!(
-            "the state of the run \"{run}\" has a list of chunks that is none. Nothing was changed; \
-             close the store and run `repair` on it"
-        ))
-    })?;
+    let list = list_of(&row).ok_or_else(|| no_list(run))?;
     let large = gather(rows, &list).map_err(|error| error.context(format!("the run \"{run}\"")))?;
     Ok(Stored { row, large: Some(Arc::new(large)) })
+}
+
+/// How many bytes the state has whose row this is. Reads none of its chunks.
+///
+/// # Errors
+/// `Damaged` if the list of its chunks is.
+pub(super) fn len_of(row: &Payload, run: &RunName) -> Result<u64> {
+    if !row.is_chunked() {
+        return Ok(row.bytes().len() as u64);
+    }
+    let list = list_of(row).ok_or_else(|| no_list(run))?;
+    Ok(list.chunks.iter().map(|chunk| u64::from(chunk.len)).sum())
+}
+
+fn no_list(run: &RunName) -> Error {
+    Error::damaged(format!(
+        "the state of the run \"{run}\" has a chunk list that cannot be decoded. Nothing was changed; \
+         close the store and run `repair` on it"
+    ))
 }
 
 /// Puts a run's row back that was taken away: it refers to its chunks again.

@@ -1,21 +1,21 @@
 //! What a step's closure is handed. It gathers what the step wants; nothing of it is planned before
 //! the closure has returned, and no lock is held while it runs.
 
-use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::labels::Labels;
+use super::rows::{Rows, WrittenRows, row_value};
 use super::topics::schemas_of_topic;
-use super::values::{Encoded, NewSchemas, Place, encode_under, read_value};
+use super::values::{Encoded, NewSchemas, Place, encode_under};
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{Fingerprint, IntentId, RunName};
 use crate::ledger::{IntentRecord, RowRecord, Stage, intent_key, row_key};
 use crate::seq::Epoch;
-use crate::store::{Limits, Plan, Read, Schemas, Table, View, row_name};
+use crate::store::{Limits, Plan, Read, Table, View, row_name};
 use crate::topic::Topic;
 
 /// A step in the making: the state to change, and what else is to become durable with it.
@@ -32,7 +32,7 @@ pub struct Tx<'a, S> {
 pub(super) struct Wants {
     /// Each with its payload, which the record gets when the call joins.
     intents: Vec<(IntentId, IntentRecord, Encoded)>,
-    rows: BTreeMap<Vec<u8>, Option<Encoded>>,
+    rows: WrittenRows,
     pub(super) schemas: NewSchemas,
     pub(super) checkpoint: Option<Labels>,
 }
@@ -130,6 +130,45 @@ impl<S> Tx<'_, S> {
         row.map(|row| row_value(self.view, self.view.schemas(), &row, &key)).transpose()
     }
 
+    /// Rows of your own whose keys begin with `prefix`, in the order of their keys, as earlier steps and
+    /// this one so far have left them. Reads 64 at a time, when they are asked for: `take` a few of
+    /// many, and continue [`after`](Rows::after) the last one.
+    ///
+    /// # Example: what is open, and one less of it
+    ///
+    /// ```
+    /// # #[derive(Default, serde::Serialize, serde::Deserialize)]
+    /// # struct Desk;
+    /// # impl milepost::Versioned for Desk {
+    /// #     const NAME: &'static str = "desk";
+    /// #     const VERSION: u32 = 1;
+    /// # }
+    /// # let store = milepost::Store::in_memory()?;
+    /// let mut run = store.run::<Desk>("desk")?;
+    /// run.step("open", 0, |tx| {
+    ///     tx.put("open/a-1", &100u64)?;
+    ///     tx.put("open/a-2", &250u64)?;
+    ///     tx.put("closed/a-0", &900u64)
+    /// })?;
+    /// run.step("close a-1", 1, |tx| {
+    ///     tx.remove("open/a-1")?;
+    ///     let open = tx.rows::<u64>("open/").collect::<milepost::Result<Vec<_>>>()?;
+    ///     assert_eq!(open, [(b"open/a-2".to_vec(), 250)]);
+    ///     Ok(())
+    /// })?;
+    /// # Ok::<(), milepost::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// An item is `Damaged` or `SchemaMismatch` as in [`get`](Tx::get), and the next one is the row
+    /// after it; a read that fails is the last item.
+    pub fn rows<T>(&self, prefix: impl AsRef<[u8]>) -> Rows<'_, T>
+    where
+        T: Serialize + DeserializeOwned + 'static,
+    {
+        Rows::of_step(self.view, &self.wants.rows, self.run, prefix.as_ref())
+    }
+
     fn encode<T>(&mut self, place: Place<'_>, value: &T) -> Result<Encoded>
     where
         T: Serialize + DeserializeOwned + 'static,
@@ -191,22 +230,6 @@ impl<S> fmt::Debug for Tx<'_, S> {
     /// The run's name, never its state.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Tx").field("run", &self.run).finish_non_exhaustive()
-    }
-}
-
-/// The value of a row of the user's own.
-pub(super) fn row_value<T: Serialize + DeserializeOwned + 'static>(
-    rows: &impl Read,
-    schemas: &Schemas,
-    row: &RowRecord,
-    key: &[u8],
-) -> Result<T> {
-    match row {
-        RowRecord::Value(value) => read_value(rows, schemas, value, || row_name(Table::Rows, key)),
-        RowRecord::Lost { quarantine } => Err(Error::damaged(format!(
-            "{} was damaged, and is number {quarantine} in quarantine: write it again, or remove it",
-            row_name(Table::Rows, key)
-        ))),
     }
 }
 

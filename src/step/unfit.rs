@@ -17,7 +17,7 @@ pub(super) fn typed<T: Serialize + DeserializeOwned>(
 ) -> Result<T> {
     payload.value_of_type().map_err(|error| {
         if error.is_newer() {
-            return too_new(&what(), error);
+            return too_new(&what(), &error);
         }
         Error::new(
             ErrorKind::SchemaMismatch,
@@ -26,17 +26,15 @@ pub(super) fn typed<T: Serialize + DeserializeOwned>(
                 what()
             ),
         )
-        .with_source(error)
     })
 }
 
 /// A stored value that only a newer program can read.
-pub(super) fn too_new(what: &str, error: DecodeError) -> Error {
+pub(super) fn too_new(what: &str, error: &DecodeError) -> Error {
     Error::new(
         ErrorKind::TooNew,
         format!(
             "{what} was written by a newer program: {error}. Upgrade this one; nothing was changed"
         ),
     )
-    .with_source(error)
 }

@@ -15,7 +15,7 @@ use crate::store::Read;
 pub(super) fn read_valid<S: Versioned + DeserializeOwned>(stored: &Payload) -> Result<S> {
     let state = stored.value_or_refusal::<S>().map_err(|error| {
         if error.is_newer() {
-            return too_new("it", error);
+            return too_new("it", &error);
         }
         Error::new(
             ErrorKind::SchemaMismatch,
@@ -26,7 +26,6 @@ pub(super) fn read_valid<S: Versioned + DeserializeOwned>(stored: &Payload) -> R
                 S::VERSION
             ),
         )
-        .with_source(error)
     })?;
     check_valid(&state)?;
     Ok(state)

@@ -62,9 +62,8 @@ impl Failed {
         match &*self.0.lock().unwrap_or_else(PoisonError::into_inner) {
             None => Ok(()),
             Some((kind, what)) => Err(Error::io(
-                "the store cannot be read, so nothing can be said about it, and nothing was \
-                 changed; if it stays so, copy what the disk still gives to another disk and work \
-                 on the copy",
+                "reading the store, about which nothing can be said now (nothing was changed; if it \
+                 stays so, copy what the disk still gives to another disk and work on the copy)",
                 io::Error::new(*kind, format!("{what} (tried {TRIES} times)")),
             )),
         }

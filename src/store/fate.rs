@@ -16,7 +16,7 @@ pub(super) struct Fate {
 
 impl Fate {
     pub(super) fn of(error: &Error) -> Self {
-        Self { kind: error.kind(), message: error.to_string().into(), is_close: false }
+        Self { kind: error.kind(), message: format!("{error:#}").into(), is_close: false }
     }
 
     /// The end of a store that was closed.

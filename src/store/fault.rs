@@ -68,10 +68,9 @@ pub(super) fn storage_error(error: impl Into<redb::Error>) -> Error {
         | redb::Error::TableDoesNotExist(_)
         | redb::Error::TableTypeMismatch { .. }
         | redb::Error::TableIsMultimap(_)
-        | redb::Error::TypeDefinitionChanged { .. }) => Error::damaged(format!(
-            "the store's file is damaged ({error}): close the store, run `verify` on it, then \
-             `repair`"
-        ))
+        | redb::Error::TypeDefinitionChanged { .. }) => Error::damaged(
+            "the store's file is damaged: close the store, run `verify` on it, then `repair`",
+        )
         .with_source(error),
         error @ redb::Error::DatabaseAlreadyOpen => {
             Error::new(ErrorKind::Locked, format!("the store is open in another place: {error}"))
@@ -90,9 +89,7 @@ pub(super) fn storage_error(error: impl Into<redb::Error>) -> Error {
         error @ redb::Error::DatabaseClosed => {
             Error::invalid(format!("the store was closed: {error}"))
         }
-        error => {
-            Error::io("the storage engine", io::Error::other(error.to_string())).with_source(error)
-        }
+        error => Error::io("the storage engine", io::Error::other(error)),
     }
 }
 

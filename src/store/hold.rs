@@ -69,7 +69,7 @@ impl Hold {
             Err(BackendError::Unsupported) => Ok(None),
             Err(BackendError::Io(error)) => Err(Error::io(
                 format!(
-                    "locking {}: a store needs a file system with working locks",
+                    "locking {}, for which the file system needs working locks",
                     path.display()
                 ),
                 error,

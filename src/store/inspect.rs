@@ -136,7 +136,7 @@ impl Inspection {
             }
             // The storage engine verifies what a crash left behind when it opens it, below.
             Ok(false) => {}
-            Err(error) => inspection.pages = Some(error.to_string()),
+            Err(error) => inspection.pages = Some(format!("{error:#}")),
         }
         let open = |length| {
             Opened::from(disk.clone(), is_redb, length, cache_bytes, value_limit)
@@ -170,7 +170,7 @@ impl Inspection {
             Err(error) => {
                 // What the check of the pages found may be elsewhere than what keeps it closed.
                 let first = inspection.pages.take().map(|first| format!("{first}; "));
-                inspection.pages = Some(format!("{}{error}", first.unwrap_or_default()));
+                inspection.pages = Some(format!("{}{error:#}", first.unwrap_or_default()));
             }
         }
         inspection.check_read()?;
@@ -191,7 +191,7 @@ impl Inspection {
         if let Err(error) = &read
             && error.kind() == ErrorKind::TooNew
         {
-            self.newer.get_or_insert(error.to_string());
+            self.newer.get_or_insert(format!("{error:#}"));
         }
         read.ok().flatten()
     }
@@ -283,7 +283,7 @@ const LAST_MAY_BE_LOST: &str = "the place of the newest commit in the header is 
      reconcile with your receivers, then repair with `accept_missing_rows`. Nothing was changed";
 
 fn said(result: Result<()>) -> Option<String> {
-    result.err().map(|error| error.to_string())
+    result.err().map(|error| format!("{error:#}"))
 }
 
 /// The largest record any program may have written, whatever this one's own limit is.

@@ -137,7 +137,7 @@ impl LockFile {
             Err(TryLockError::Error(error)) => {
                 return Err(Error::io(
                     format!(
-                        "locking {}: a store needs a file system with working locks",
+                        "locking {}, for which the file system needs working locks",
                         path.display()
                     ),
                     error,

@@ -422,7 +422,8 @@ pub(super) fn verify_pages(disk: Arc<dyn Disk>) -> Result<()> {
 /// Reads who the store is and how far it has come, and refuses what this program cannot read.
 fn read_meta(rows: &Snapshot) -> Result<(Identity, Head)> {
     let identity = read_identity(rows).map_err(|error| {
-        if error.to_string().contains("does not exist") {
+        let missing = error.downcast_ref::<redb::Error>();
+        if matches!(missing, Some(redb::Error::TableDoesNotExist(_))) {
             return Error::invalid("a redb file, but not a store of Milepost: check the path")
                 .with_source(error);
         }

@@ -186,7 +186,7 @@ impl Options {
         self
     }
 
-    /// How many checkpoints of each run are kept; [`Run::retention`](crate::Run::retention) says it
+    /// How many checkpoints of each run are kept; [`OpenRun::retention`](crate::OpenRun::retention) says it
     /// for one. The last 100 and those of the last 7 days, while their states together are not
     /// over 1 GiB. Whoever saves a checkpoint lets the oldest go, a few in each commit.
     #[must_use]

@@ -51,8 +51,7 @@ pub(crate) trait Read {
     /// The record in the bytes of a row.
     fn parse<T: Record>(&self, key: &[u8], bytes: &[u8]) -> Result<T> {
         let payload = own_payload::<T>(key, bytes, own_record_limit(self.value_limit()))?;
-        decode(payload)
-            .map_err(|error| unreadable(T::TABLE, key, &error.to_string()).with_source(error))
+        decode(payload).map_err(|error| unreadable(T::TABLE, key, &error.to_string()))
     }
 }
 

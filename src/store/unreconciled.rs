@@ -49,16 +49,16 @@ impl Unreconciled {
     /// Refuses to send anything while there is a reason not to.
     ///
     /// # Errors
-    /// `InDoubt`, with all the reasons.
+    /// `Unreconciled`, with all the reasons.
     pub(crate) fn refuse(rows: &impl Read) -> Result<()> {
         let why = Self::of(rows)?.why;
         if why.is_empty() {
             return Ok(());
         }
         Err(Error::new(
-            ErrorKind::InDoubt,
+            ErrorKind::Unreconciled,
             format!(
-                "nothing is sent or claimed before somebody has reconciled this store: {}. Find out \
+                "nothing is sent or claimed before this store is reconciled: {}. Find out \
                  at your receivers what was done since, settle what `Store::recovery` lists, and \
                  then call `Store::reconcile` with a note of what you found. Nothing was written",
                 why.join("; ")

@@ -63,7 +63,9 @@ impl Actor {
             Entry::Occupied(run) => Ok(run.into_mut()),
             Entry::Vacant(place) => {
                 let back = Migrations::new().step(Reel::into_tape);
-                Ok(place.insert(self.store.run_with(&run_name(number), &back)?))
+                let name = run_name(number);
+                let run = self.store.open_run(&name).init(Tape::default).migrations(&back);
+                Ok(place.insert(run.open()?))
             }
         }
     }
@@ -154,7 +156,7 @@ impl Actor {
             }
             Claimed::Done(outcome) => Answer::Known(outcome),
             Claimed::InDoubt(_) | Claimed::InFlight { .. } => Answer::Open,
-            _ => Answer::Refused(ErrorKind::Conflict),
+            Claimed::OtherShape(_) => Answer::Refused(ErrorKind::Conflict),
         })
     }
 

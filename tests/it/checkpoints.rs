@@ -160,8 +160,11 @@ fn saving_the_same_again_is_the_same_checkpoint() {
 #[test]
 fn a_state_that_is_there_already_is_found_under_a_new_label_too() {
     let (_, store) = on_disk(&keep_all());
-    let mut run = store.run::<Counter>("run").unwrap();
-    run.autosave(Autosave::every_steps(1).labels(Labels::new().with("why", "regular")));
+    let run = store.open_run("run").init(Counter::default);
+    let mut run = run
+        .autosave(Autosave::every_steps(1).labels(Labels::new().with("why", "regular")))
+        .open()
+        .unwrap();
     count(&mut run, 1).unwrap();
     let checkpoints = store.checkpoints();
     let upgrade = Labels::new().with("why", "before the upgrade");
@@ -353,14 +356,14 @@ fn another_type_or_version_is_told_before_its_bytes_are_read() {
 fn a_run_saves_every_so_many_steps_without_anybody_counting() {
     let (disk, store) = on_disk(&keep_all());
     let autosave = || Autosave::every_steps(5).labels(Labels::new().with("kind", "auto"));
-    let mut run = store.run::<Counter>("run").unwrap();
-    run.autosave(autosave());
+    let run = store.open_run("run").init(Counter::default);
+    let mut run = run.autosave(autosave()).open().unwrap();
     (1..=12).for_each(|n| assert!(count(&mut run, n).unwrap().is_fresh()));
     drop((run, store));
     // The count goes on in the next life.
     let store = open_bytes(&disk.to_bytes()).unwrap();
-    let mut run = store.run::<Counter>("run").unwrap();
-    run.autosave(autosave());
+    let run = store.open_run("run").init(Counter::default);
+    let mut run = run.autosave(autosave()).open().unwrap();
     (13..=21).for_each(|n| assert!(count(&mut run, n).unwrap().is_fresh()));
     let filter = CheckpointFilter::new().label("kind", "auto");
     let found = store.checkpoints().list(&filter).unwrap().checkpoints;
@@ -372,8 +375,8 @@ fn a_run_saves_every_so_many_steps_without_anybody_counting() {
 fn a_run_saves_every_so_often_by_the_stores_clock() {
     let clock = clock();
     let (_, store) = on_disk(&keep_all().clock(clock.clone()));
-    let mut run = store.run::<Counter>("run").unwrap();
-    run.autosave(Autosave::every(second(10)));
+    let run = store.open_run("run").init(Counter::default);
+    let mut run = run.autosave(Autosave::every(second(10))).open().unwrap();
     for n in 1..=30 {
         clock.advance(second(3));
         count(&mut run, n).unwrap();
@@ -442,8 +445,8 @@ fn a_damaged_checkpoint_is_told_and_never_loaded_and_stops_no_step() {
             }
             assert_eq!(kind(store.checkpoints().load::<Blob>(&ids[nth])), ErrorKind::Damaged);
             assert!(!store.verify().unwrap().is_sound());
-            let mut run = store.run::<Blob>("run").unwrap();
-            run.autosave(Autosave::every_steps(1));
+            let run = store.open_run("run").init(Blob::default);
+            let mut run = run.autosave(Autosave::every_steps(1)).open().unwrap();
             leave(&mut run, 41, &states[5]);
             let newest = store.checkpoints().latest("run").unwrap().unwrap().id;
             assert!(store.checkpoints().load::<Blob>(&newest).unwrap().words == states[5]);
@@ -476,15 +479,16 @@ fn a_step_that_meets_a_checkpoint_of_a_newer_program_is_refused_and_leaves_no_tr
     let store = with_newer(39);
     let mut run = store.run::<Blob>("run").unwrap();
     refused(&store, &mut run, true);
-    run.autosave(Autosave::every_steps(9));
-    refused(&store, &mut run, false);
+    drop(run);
+    let run = store.open_run::<Blob>("run").autosave(Autosave::every_steps(9));
+    refused(&store, &mut run.open().unwrap(), false);
     // The oldest one: it is the first to go.
     let store = with_newer(0);
-    let mut run = store.run::<Blob>("run").unwrap();
-    run.retention(Retention { keep_last: 5, keep_for: Duration::ZERO, keep_bytes: u64::MAX });
-    refused(&store, &mut run, true);
-    run.retention(Retention::keep_all());
-    run.step("new", 41, |tx| tx.checkpoint(Labels::new())).unwrap();
+    let few = Retention { keep_last: 5, keep_for: Duration::ZERO, keep_bytes: u64::MAX };
+    let run = store.open_run::<Blob>("run").retention(few);
+    refused(&store, &mut run.open().unwrap(), true);
+    let run = store.open_run::<Blob>("run").retention(Retention::keep_all());
+    run.open().unwrap().step("new", 41, |tx| tx.checkpoint(Labels::new())).unwrap();
 }
 
 #[test]
@@ -631,8 +635,8 @@ proptest! {
 #[test]
 fn an_autosave_of_a_long_time_is_never_due_early() {
     let (_, store) = on_disk(&keep_all());
-    let mut run = store.run::<Counter>("run").unwrap();
-    run.autosave(Autosave::every(Duration::MAX));
+    let run = store.open_run("run").init(Counter::default);
+    let mut run = run.autosave(Autosave::every(Duration::MAX)).open().unwrap();
     count(&mut run, 1).unwrap();
     assert_eq!(store.checkpoints().latest("run").unwrap(), None);
 }

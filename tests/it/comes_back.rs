@@ -230,7 +230,16 @@ fn what_a_migration_yields_is_proven_too() {
     drop(store.run::<Before>("r").unwrap());
     let migrations = Migrations::new()
         .step(|old: Before| Ok(StrictBook { last: Strict(old.last), holdings: 0 }));
-    assert_eq!(kind(store.run_with::<StrictBook>("r", &migrations)), ErrorKind::Invalid);
+    assert_eq!(
+        kind(
+            store
+                .open_run::<StrictBook>("r")
+                .init(StrictBook::default)
+                .migrations(&migrations)
+                .open()
+        ),
+        ErrorKind::Invalid
+    );
     assert_eq!(store.run::<Before>("r").unwrap().state().last, 0, "nothing was changed");
 }
 

@@ -47,7 +47,7 @@ fn is_held(store: &Store) -> bool {
     match store.claim::<u64>("scope", key.as_str(), &1) {
         Ok(Claimed::Fresh(_)) => false,
         Ok(_) => panic!("nobody claimed it before"),
-        Err(error) => error.kind() == ErrorKind::InDoubt,
+        Err(error) => error.kind() == ErrorKind::Unreconciled,
     }
 }
 

@@ -31,8 +31,8 @@ impl Endpoint<u64, u64> for Market {
 /// A step of a run with a key that lives so long, a row and an order, which is delivered.
 fn trade(store: &Store, run: &str, topic: &str, n: u64, market: &mut Market) {
     let topic = &Topic::from(TopicName::new(topic).unwrap());
-    let mut run = store.run::<Counter>(run).unwrap();
-    run.autosave(Autosave::every_steps(1));
+    let run = store.open_run(run).init(Counter::default);
+    let mut run = run.autosave(Autosave::every_steps(1)).open().unwrap();
     run.step(Key::new(key_of(n)).expires_after(days(365)), n, |tx| {
         tx.state.seen.push(n);
         tx.put("last", &n)?;

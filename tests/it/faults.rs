@@ -407,7 +407,7 @@ fn a_read_that_fails_is_not_called_damage() {
     disk.arm([Fault::of(Call::Read, 0).once()]);
     let failed = (0..400).find_map(|n| seen(&mut run, &key_of(n)).err()).unwrap();
     assert_eq!(failed.kind(), ErrorKind::Io, "{failed}");
-    assert!(failed.to_string().contains("told to fail"), "{failed}");
+    assert!(format!("{failed:#}").contains("told to fail"), "{failed:#}");
 }
 
 /// Against: "try again", where only reopening helps: redb takes nothing more after a failing read.

@@ -193,7 +193,7 @@ fn what_was_forgotten_may_have_been_sent() {
     assert_eq!(settled(&store, "orders"), 1);
     let options = SavepointOptions::new().replace();
     assert!(import_savepoint_bytes(&store, &bytes, &options).unwrap().must_reconcile);
-    assert_eq!(kind(store.relay(&ORDERS).deliver(&mut market)), milepost::ErrorKind::InDoubt);
+    assert_eq!(kind(store.relay(&ORDERS).deliver(&mut market)), milepost::ErrorKind::Unreconciled);
 }
 
 #[test]

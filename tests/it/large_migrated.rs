@@ -109,7 +109,12 @@ fn a_large_state_is_written_migrated_by_the_next_step_and_lets_go_of_its_chunks(
     let migrated = begin(&store, "run", &words);
     begin(&store, "other", &words);
     let before = rows_of(&disk.to_bytes(), "contents");
-    let mut run = store.run_with::<Blob2>("run", &migrations()).unwrap();
+    let mut run = store
+        .open_run::<Blob2>("run")
+        .init(Blob2::default)
+        .migrations(&migrations())
+        .open()
+        .unwrap();
     assert!(*run.state() == migrated);
     let failed = run.step("bad", 2, |tx| {
         tx.state.words.clear();
@@ -145,7 +150,12 @@ fn a_large_state_is_written_migrated_by_the_next_step_and_lets_go_of_its_chunks(
 fn a_rewind_writes_a_large_state_migrated_and_steps_go_on_from_it() {
     let (disk, store) = on_disk(&Options::new());
     let migrated = begin(&store, "run", &words(&mut Rng::of(12, "words", 0), 200_000));
-    let mut run = store.run_with::<Blob2>("run", &migrations()).unwrap();
+    let mut run = store
+        .open_run::<Blob2>("run")
+        .init(Blob2::default)
+        .migrations(&migrations())
+        .open()
+        .unwrap();
     run.rewind(0).unwrap();
     assert_sound(&store);
     let reopened = Options::new().open_on(killed(&disk)).unwrap();
@@ -194,7 +204,12 @@ fn a_checkpoint_is_read_as_the_type_it_was_saved_as_or_not_at_all() {
         let fork = format!("fork-of-{name}");
         store.checkpoints().fork(&id, &fork).unwrap();
         assert_eq!(kind(store.run::<Blob2>(&fork)), ErrorKind::SchemaMismatch);
-        let mut run = store.run_with::<Blob2>(&fork, &migrations()).unwrap();
+        let mut run = store
+            .open_run::<Blob2>(&fork)
+            .init(Blob2::default)
+            .migrations(&migrations())
+            .open()
+            .unwrap();
         assert!(*run.state() == migrated);
         note(&mut run, 2, "forked").unwrap();
         assert!(store.checkpoints().load::<Blob>(&id).unwrap().words == words);
@@ -252,7 +267,8 @@ fn a_large_state_goes_over_to_another_codec_in_a_batch_or_stays_as_it_was() {
     let words = words(&mut Rng::of(16, "words", 0), 150_000);
     begin(&store, "run", &words);
     let migrations = Migrations::new().step(|old: Blob| Ok(Blob3 { words: old.words }));
-    let mut run = store.run_with::<Blob3>("run", &migrations).unwrap();
+    let mut run =
+        store.open_run::<Blob3>("run").init(Blob3::default).migrations(&migrations).open().unwrap();
     let mut batch = |fails: bool| {
         let items = (2..6u64).map(|n| (key_of(n), n, n));
         run.batch(items, |tx, n| {

@@ -56,6 +56,8 @@ mod model;
 mod newer;
 mod older_slot;
 mod on_damage;
+mod once;
+mod open_run;
 mod ops;
 mod pauses;
 mod place;

@@ -64,7 +64,7 @@ fn version(store: &Store, run: &str) -> u32 {
 fn a_state_is_migrated_step_by_step_and_written_with_the_next_save() {
     let (disk, store) = on_disk(&Options::new());
     begin(&store, "run", 7);
-    let mut run = store.run_with::<V3>("run", &both()).unwrap();
+    let mut run = store.open_run::<V3>("run").init(V3::default).migrations(&both()).open().unwrap();
     assert_eq!(run.state(), &migrated(7));
     assert_eq!((run.position(), run.steps()), (&Position::Index(1), 1));
     assert_eq!(run.get::<u64>("row").unwrap(), Some(7));
@@ -81,7 +81,7 @@ fn a_state_is_migrated_step_by_step_and_written_with_the_next_save() {
     // The program of before can still go on, and the new one again.
     drop(run);
     assert_eq!(store.run::<V1>("run").unwrap().state().dollars, 7);
-    let mut run = store.run_with::<V3>("run", &both()).unwrap();
+    let mut run = store.open_run::<V3>("run").init(V3::default).migrations(&both()).open().unwrap();
     let again = run.step(key_of(1), 1, |_| -> Result<u64> { panic!("a key was forgotten") });
     assert_eq!(again.unwrap().into_outcome(), 7);
     assert_eq!(version(&store, "run"), 1, "a duplicate changes nothing");
@@ -104,7 +104,7 @@ fn a_state_is_migrated_step_by_step_and_written_with_the_next_save() {
 fn a_rewind_writes_the_migrated_state_with_its_version() {
     let (disk, store) = on_disk(&Options::new());
     begin(&store, "run", 7);
-    let mut run = store.run_with::<V3>("run", &both()).unwrap();
+    let mut run = store.open_run::<V3>("run").init(V3::default).migrations(&both()).open().unwrap();
     run.rewind(0).unwrap();
     let store = Options::new().open_on(killed(&disk)).unwrap();
     assert_eq!(store.run::<V3>("run").unwrap().state(), &migrated(7));
@@ -116,8 +116,27 @@ fn a_type_is_renamed_by_a_migration_like_any_other() {
     let store = Store::in_memory().unwrap();
     begin(&store, "run", 7);
     let renaming = Migrations::new().step(to_v2).step(|old: V2| Ok(Renamed { cents: old.cents }));
-    assert_eq!(store.run_with::<Renamed>("run", &renaming).unwrap().state().cents, 700);
-    assert_eq!(kind(store.run_with::<Unrelated>("run", &renaming)), ErrorKind::SchemaMismatch);
+    assert_eq!(
+        store
+            .open_run::<Renamed>("run")
+            .init(Renamed::default)
+            .migrations(&renaming)
+            .open()
+            .unwrap()
+            .state()
+            .cents,
+        700
+    );
+    assert_eq!(
+        kind(
+            store
+                .open_run::<Unrelated>("run")
+                .init(Unrelated::default)
+                .migrations(&renaming)
+                .open()
+        ),
+        ErrorKind::SchemaMismatch
+    );
 }
 
 /// Against: "migrate it", and nobody says which step is missing.
@@ -127,14 +146,15 @@ fn a_way_that_does_not_lead_there_is_refused_by_the_step_that_is_missing() {
     begin(&store, "run", 7);
     let before = rows_of(&disk.to_bytes(), "runs");
     let refused = |migrations: Migrations, expected: ErrorKind, named: &[&str]| {
-        let error = error(store.run_with::<V3>("run", &migrations));
+        let error =
+            error(store.open_run::<V3>("run").init(V3::default).migrations(&migrations).open());
         assert_eq!(error.kind(), expected, "{error}");
         for named in named {
-            assert!(error.to_string().contains(named), "{named} is not named: {error}");
+            assert!(format!("{error:#}").contains(named), "{named} is not named: {error:#}");
         }
     };
     let mismatch = ErrorKind::SchemaMismatch;
-    refused(Migrations::new(), mismatch, &["\"run\"", "version 1", "run_with"]);
+    refused(Migrations::new(), mismatch, &["\"run\"", "version 1", "migrations"]);
     refused(Migrations::new().step(to_v2), mismatch, &["from `account` version 2 is missing"]);
     refused(Migrations::new().step(to_v3), mismatch, &["from `account` version 1 is missing"]);
     refused(both().step(to_v2), ErrorKind::Invalid, &["branch", "`account` version 1"]);
@@ -145,8 +165,18 @@ fn a_way_that_does_not_lead_there_is_refused_by_the_step_that_is_missing() {
     refused(other, mismatch, &["`account` version 1", "field `dollars` was u64 and is now i64"]);
     assert!(rows_of(&disk.to_bytes(), "runs") == before, "a refused opening changed a run");
 
-    drop(store.run_with::<V4>("newer", &Migrations::new()).unwrap());
-    assert_eq!(kind(store.run_with::<V3>("newer", &both())), ErrorKind::TooNew);
+    drop(
+        store
+            .open_run::<V4>("newer")
+            .init(V4::default)
+            .migrations(&Migrations::new())
+            .open()
+            .unwrap(),
+    );
+    assert_eq!(
+        kind(store.open_run::<V3>("newer").init(V3::default).migrations(&both()).open()),
+        ErrorKind::TooNew
+    );
     assert_eq!(version(&store, "newer"), 4);
 }
 
@@ -160,13 +190,13 @@ fn a_migration_that_fails_or_panics_is_an_error_and_changes_nothing() {
     let panics = || Migrations::new().step(|_: V1| -> Result<V2> { panic!("out of {}", "luck") });
     for (migrations, why) in [(fails(), "too poor"), (panics(), "out of luck")] {
         for error in [
-            error(store.run_with::<V2>("run", &migrations)),
+            error(store.open_run::<V2>("run").init(V2::default).migrations(&migrations).open()),
             error(store.migrate(&migrations).run()),
             error(store.migrate(&migrations).dry_run()),
         ] {
             assert_eq!(error.kind(), ErrorKind::Aborted, "{error}");
             for named in ["\"run\"", "`account` version 1", "`account` version 2", why] {
-                assert!(error.to_string().contains(named), "{named} is not named: {error}");
+                assert!(format!("{error:#}").contains(named), "{named} is not named: {error:#}");
             }
         }
     }
@@ -317,7 +347,7 @@ impl Versioned for Unchecked {
 fn is_refused_by_name(error: &Error) {
     assert_eq!(error.kind(), ErrorKind::Aborted, "{error}");
     for named in ["\"run\"", "`balanced` version 1", "5 is not the sum"] {
-        assert!(error.to_string().contains(named), "{named} is not named: {error}");
+        assert!(format!("{error:#}").contains(named), "{named} is not named: {error:#}");
     }
 }
 
@@ -368,7 +398,9 @@ fn a_migration_into_what_breaks_the_users_rule_is_refused() {
     begin(&store, "run", 5);
     let careless = Migrations::new()
         .step(|old: V1| Ok(Balanced { equity: old.dollars.cast_signed(), ..Balanced::default() }));
-    is_refused_by_name(&error(store.run_with::<Balanced>("run", &careless)));
+    is_refused_by_name(&error(
+        store.open_run::<Balanced>("run").init(Balanced::default).migrations(&careless).open(),
+    ));
     is_refused_by_name(&error(store.migrate(&careless).run()));
     assert_eq!(version(&store, "run"), 1);
 }

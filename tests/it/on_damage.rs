@@ -5,8 +5,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use milepost::{
-    Autosave, CheckpointFilter, CheckpointId, Done, ErrorKind, Labels, MemoryDisk, Migrations,
-    OnDamage, Options, Position, RepairOptions, Run, Store, Versioned, repair, verify,
+    Autosave, CheckpointFilter, CheckpointId, Done, ErrorKind, Labels, MemoryDisk, OnDamage,
+    Options, Position, RepairOptions, Run, Store, Versioned, repair, verify,
 };
 use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
@@ -50,7 +50,7 @@ fn broken(disk: &MemoryDisk) -> (TempDir, PathBuf) {
 }
 
 fn open(store: &Store, on_damage: OnDamage) -> milepost::Result<Run<Counter>> {
-    store.run_after_damage("run", on_damage, &Migrations::new())
+    store.open_run("run").init(Counter::default).on_damage(on_damage).open()
 }
 
 fn mend(path: &Path) -> Store {
@@ -71,7 +71,7 @@ fn a_damaged_run_falls_back_only_when_it_is_asked_to_and_says_on_what() {
     let number = store.quarantine().list().unwrap()[0].number;
     for refused in [error(store.run::<Counter>("run")), error(open(&store, OnDamage::Fail))] {
         assert_eq!(refused.kind(), ErrorKind::Damaged);
-        assert!(refused.to_string().contains("run_after_damage"), "{refused}");
+        assert!(refused.to_string().contains("on_damage"), "{refused}");
     }
     let mut run = open(&store, OnDamage::FallBack).unwrap();
     let fell_back = run.fell_back().unwrap().clone();
@@ -145,7 +145,7 @@ fn a_run_that_has_emitted_since_sends_nothing_before_the_store_was_reconciled() 
         assert_eq!(run.fell_back().unwrap().must_reconcile, must_reconcile, "{case}");
         assert_eq!(!store.recovery().unwrap().unreconciled.is_empty(), must_reconcile, "{case}");
         assert_eq!(store.incarnation().unwrap() > life, must_reconcile, "{case}");
-        let refused = must_reconcile.then_some(ErrorKind::InDoubt);
+        let refused = must_reconcile.then_some(ErrorKind::Unreconciled);
         let claimed = store.claim::<u64>("s", "k", &1);
         assert_eq!(claimed.err().map(|error| error.kind()), refused, "{case}");
     }
@@ -175,8 +175,8 @@ fn a_run_that_is_damaged_twice_is_said_to_be_where_its_newest_record_is() {
 fn a_run_that_begins_anew_saves_its_checkpoints_from_the_beginning() {
     let (_folder, path, _) = damaged(&[3]);
     let store = mend(&path);
-    let mut run = open(&store, OnDamage::StartFresh).unwrap();
-    run.autosave(Autosave::every_steps(2));
+    let anew = store.open_run("run").init(Counter::default).on_damage(OnDamage::StartFresh);
+    let mut run = anew.autosave(Autosave::every_steps(2)).open().unwrap();
     for n in 4..=5 {
         count(&mut run, n).unwrap();
     }
@@ -207,8 +207,8 @@ impl Versioned for Another {
 fn a_run_falls_back_on_a_state_of_its_own_type_alone() {
     let (_folder, path, _) = damaged(&[2]);
     let store = mend(&path);
-    let refused = store.run_after_damage::<Another>("run", OnDamage::FallBack, &Migrations::new());
-    assert_eq!(kind(refused), ErrorKind::SchemaMismatch);
+    let refused = store.open_run::<Another>("run").on_damage(OnDamage::FallBack);
+    assert_eq!(kind(refused.open()), ErrorKind::SchemaMismatch);
     assert_eq!(kind(store.run::<Counter>("run")), ErrorKind::Damaged, "nothing was changed");
     assert_eq!(open(&store, OnDamage::FallBack).unwrap().state().seen, [1, 2]);
 }

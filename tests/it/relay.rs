@@ -237,7 +237,7 @@ fn an_answer_that_comes_when_the_store_was_set_back_is_kept_and_nothing_is_sent(
     let (store, id, external_id) = crashed_in_the_call(5);
     let mut receiver = SettingBack(store.clone(), savepoint);
     let refused = error(store.relay(&ORDERS).deliver(&mut receiver));
-    assert_eq!(refused.kind(), ErrorKind::InDoubt, "{refused}");
+    assert_eq!(refused.kind(), ErrorKind::Unreconciled, "{refused}");
     let intent = store.intent(&ORDERS, &id).unwrap().unwrap();
     assert_eq!((intent.state, intent.attempts, intent.probed), (IntentState::Prepared, 1, 1));
     store.reconcile("anna: the desk has none of ours").unwrap();

@@ -82,7 +82,9 @@ fn the_oldest_go_while_all_states_together_are_too_large() {
     let with_two = chunks_in(&disk.to_bytes());
     assert!(with_two < 80, "{with_two} chunks");
     // Even if the newest alone is more.
-    run.retention(Retention { keep_bytes: 1, ..policy });
+    drop(run);
+    let run = store.open_run::<Blob>("run").retention(Retention { keep_bytes: 1, ..policy });
+    let mut run = run.open().unwrap();
     run.step("last", 9, |tx| tx.checkpoint(Labels::new())).unwrap();
     assert_eq!(ids(&store).len(), 1);
     assert_sound(&store);

@@ -315,15 +315,15 @@ fn assert_held_until_reconciled(store: Store, reopen: impl Fn(Store) -> Store) {
     let store = match orders.deliver(&mut desk) {
         Ok(_) => panic!("the relay has sent"),
         Err(refused) => {
-            assert_eq!(refused.kind(), ErrorKind::InDoubt, "{refused}");
+            assert_eq!(refused.kind(), ErrorKind::Unreconciled, "{refused}");
             assert!(refused.to_string().contains("Store::reconcile"), "{refused}");
             drop(orders);
             reopen(store)
         }
     };
     let orders = store.relay(&ORDERS);
-    assert_eq!(kind(orders.deliver(&mut desk)), ErrorKind::InDoubt);
-    assert_eq!(kind(store.claim::<u64>("s", "new", &1)), ErrorKind::InDoubt);
+    assert_eq!(kind(orders.deliver(&mut desk)), ErrorKind::Unreconciled);
+    assert_eq!(kind(store.claim::<u64>("s", "new", &1)), ErrorKind::Unreconciled);
     let found = store.recovery().unwrap();
     assert!(!found.is_settled() && found.unreconciled.len() == 1, "{found:?}");
     assert!(desk.0.is_empty());
@@ -417,8 +417,8 @@ fn a_savepoint_from_the_future_is_of_now() {
     let (_, store) = on_disk(&Options::new().clock(now.clone()));
     let id = import(&store, &bytes, &plain()).id;
     assert_eq!(store.checkpoints().show(&id).unwrap().at, T0);
-    let mut run = store.run::<Counter>("run").unwrap();
-    run.autosave(Autosave::every(second(60)));
+    let run = store.open_run("run").init(Counter::default);
+    let mut run = run.autosave(Autosave::every(second(60))).open().unwrap();
     now.advance(second(60));
     count(&mut run, 3).unwrap();
     assert_eq!(store.checkpoints().latest("run").unwrap().unwrap().steps, 3);
@@ -543,7 +543,7 @@ fn a_copy_that_is_put_back_twice_sends_nothing_under_an_id_that_was_used() {
 
 fn assert_held_until_reconciled_after_two(store: &Store) {
     assert_eq!(store.recovery().unwrap().unreconciled.len(), 2);
-    assert_eq!(kind(store.claim::<u64>("s", "new", &1)), ErrorKind::InDoubt);
+    assert_eq!(kind(store.claim::<u64>("s", "new", &1)), ErrorKind::Unreconciled);
     store.reconcile("ben: both looked at").unwrap();
     assert!(matches!(store.claim::<u64>("s", "new", &1), Ok(Claimed::Fresh(_))));
 }
@@ -780,7 +780,12 @@ fn a_savepoint_of_another_shape_is_refused_and_one_of_an_older_version_is_migrat
     let store = Store::in_memory().unwrap();
     import(&store, &bytes, &plain());
     let migrations = Migrations::new().step(|old: Counter| Ok(NewCounter { total: old.sum }));
-    let run = store.run_with::<NewCounter>("run", &migrations).unwrap();
+    let run = store
+        .open_run::<NewCounter>("run")
+        .init(NewCounter::default)
+        .migrations(&migrations)
+        .open()
+        .unwrap();
     assert_eq!((run.state().total, run.steps()), (6, 3));
 }
 

@@ -179,7 +179,7 @@ fn no_handle_and_no_error_prints_a_payload() {
     let doubt = store.claim::<String>("s", "doubt", &secret()).unwrap();
     said.note(&doubt);
     drop(doubt);
-    said.note(&store.claim::<String>("s", "c", &"other").unwrap());
+    said.refusal(store.claim::<String>("s", "c", &"other"));
     let relay = store.relay(&SECRETS);
     said.note(&relay);
     said.note(&relay.deliver(&mut Silent).unwrap());

@@ -303,7 +303,7 @@ fn every_piece_of_the_users_code_may_wait_for_a_call_on_the_store() {
             wait_for_a_call("migration");
             Ok(Calls(old.0.into()))
         });
-        store.run_with::<Calls>("old", &migrations).unwrap();
+        store.open_run::<Calls>("old").init(Calls::default).migrations(&migrations).open().unwrap();
         store.migrate(&migrations).on_progress(|_| wait_for_a_call("progress")).run().unwrap();
         drop(run);
         assert_eq!(store.run::<Calls>("run").unwrap().state().0, 3);

@@ -85,7 +85,7 @@ fn unread(path: &Path, error: io::Error) -> Error {
         io::ErrorKind::NotFound => ErrorKind::NotFound,
         _ => ErrorKind::Io,
     };
-    Error::new(kind, format!("reading {}: {error}", path.display())).with_source(error)
+    Error::new(kind, format!("reading {}: it failed", path.display())).with_source(error)
 }
 
 /// Writes a new file, readable by its owner alone, and never in the place of another. When it

@@ -12,7 +12,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use milepost::testing::{Call, Platter, Rng, SimDisk};
-use milepost::{Claimed, Done, Error, Options, Store, Topic, Tx, Versioned};
+use milepost::{Claimed, Done, Error, ErrorKind, Options, Store, Topic, Tx, Versioned};
 use serde::{Deserialize, Serialize};
 
 use super::class::{Cases, Class, Outcome, Scene, Setting};
@@ -260,9 +260,10 @@ impl Round {
     /// The same key for another request is no repeat.
     fn ask_for_something_else(&self, key: u64) -> Result<(), Outcome> {
         let claimed = self.timed(|| self.store.claim::<u64>(SCOPE, name(key), &(key + 1)));
-        match claimed.map_err(|error| refused(&error))? {
-            Claimed::Conflict => Ok(()),
-            other => violated(format!("I5: key {key}, used for another request, is {other:?}")),
+        match claimed {
+            Err(error) if error.kind() == ErrorKind::Conflict => Ok(()),
+            Err(error) => Err(refused(&error)),
+            Ok(other) => violated(format!("I5: key {key}, used for another request, is {other:?}")),
         }
     }
 

@@ -228,7 +228,11 @@ impl Life {
                 Err(error) => Err(refused(&error)),
             };
         }
-        match store.claim::<()>(SCOPE, key, &request.name).map_err(|error| refused(&error))? {
+        let claimed = match store.claim::<()>(SCOPE, key, &request.name) {
+            Err(error) if error.kind() == ErrorKind::BeyondHorizon => return Ok(Answer::Beyond),
+            claimed => claimed.map_err(|error| refused(&error))?,
+        };
+        match claimed {
             Claimed::Fresh(claim) => {
                 if leaves_in_doubt {
                     drop(claim);
@@ -239,7 +243,6 @@ impl Life {
             }
             Claimed::Done(()) => Ok(Answer::Seen),
             Claimed::InDoubt(_) => Ok(Answer::InDoubt),
-            Claimed::BeyondHorizon => Ok(Answer::Beyond),
             other => Err(Outcome::Violation(format!("{} is {other:?}", request.name))),
         }
     }

@@ -115,7 +115,11 @@ impl Known {
         rng: &mut Rng,
     ) -> Judged<Arc<MemoryDisk>> {
         let store = options::<R>().open_on(disk.clone())?;
-        let mut run = store.run_with::<R::Order>(RUN, &R::migrations())?;
+        let mut run = store
+            .open_run::<R::Order>(RUN)
+            .init(R::Order::default)
+            .migrations(&R::migrations())
+            .open()?;
         self.check::<R>(&store, &mut run)?;
         for _ in 0..4 + rng.below(10) {
             match rng.below(8) {
@@ -336,7 +340,11 @@ impl Known {
         if let Some(n) = self.emitted.keys().find(|n| self.effects.get(n) != Some(&1)) {
             return violated(format!("I6: order {n} was not carried out once"));
         }
-        let mut run = store.run_with::<R::Order>(RUN, &R::migrations())?;
+        let mut run = store
+            .open_run::<R::Order>(RUN)
+            .init(R::Order::default)
+            .migrations(&R::migrations())
+            .open()?;
         self.check::<R>(&store, &mut run)?;
         if store.verify()?.is_sound() { Ok(()) } else { violated("verify finds fault with it") }
     }

@@ -129,7 +129,7 @@ fn main() -> ExitCode {
         Some(role) => play(role),
     };
     ended.unwrap_or_else(|error| {
-        eprintln!("bot: {error}");
+        eprintln!("bot: {error:#}");
         ExitCode::from(2)
     })
 }

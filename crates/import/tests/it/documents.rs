@@ -291,7 +291,8 @@ fn a_migration_makes_a_type_of_ones_own_of_it() {
     let to_mine = Migrations::new().step::<TaskGraphFile, Mine>(|old| {
         Ok(Mine { done: old.completed().into_iter().map(str::to_owned).collect() })
     });
-    let run = store.run_with::<Mine>("F052", &to_mine).unwrap();
+    let run =
+        store.open_run::<Mine>("F052").init(Mine::default).migrations(&to_mine).open().unwrap();
     assert_eq!(run.state().done, ["00-052-01", "00-052-02"]);
     assert_eq!(kind(PhasesFile::of_run(&store, "F052")), ErrorKind::SchemaMismatch);
 }

@@ -143,11 +143,11 @@ fn go_on(store: &Store, since: u64, desk: &mut Desk) -> Result<Option<String>> {
     run.step("another", STEPS + 1, |tx| tx.emit(&TOPIC, &(STEPS + 1)))?;
     for _ in 0..2 {
         match store.relay(&TOPIC).deliver(desk) {
-            Err(error) if error.kind() == ErrorKind::InDoubt => {}
+            Err(error) if error.kind() == ErrorKind::Unreconciled => {}
             other => return Ok(Some(format!("the relay came to {other:?}"))),
         }
         match store.claim::<u64>("calls", "new", &1) {
-            Err(error) if error.kind() == ErrorKind::InDoubt => {}
+            Err(error) if error.kind() == ErrorKind::Unreconciled => {}
             other => return Ok(Some(format!("a claim came to {other:?}"))),
         }
     }

@@ -66,8 +66,8 @@ pub(super) fn run(folder: &Path, trades: u64) -> Result<(), Outcome> {
 }
 
 fn trade(store: &Store, n: u64) -> Result<(), Error> {
-    let mut run = store.run::<Count>("bot")?;
-    run.autosave(Autosave::every_steps(100));
+    let run = store.open_run("bot").init(Count::default);
+    let mut run = run.autosave(Autosave::every_steps(100)).open()?;
     let key = Key::new(format!("candle-{n:08}")).expires_after(Duration::from_secs(24 * 3_600));
     run.step(key, n, |tx| {
         tx.state.0 += 1;
