@@ -57,12 +57,12 @@ impl Store {
     ///
     /// # Errors
     /// `InFlight` while this process is at the same call in another place; `InDoubt` if the call may
-    /// have been made, and the probe does not know; `Aborted` if the receiver rejected it, or it did
-    /// not arrive: it was not applied, and the key is free again. `Conflict` if the key was used for
-    /// another request, in doubt or settled; `SchemaMismatch` if the request had another shape then;
-    /// `Invalid` or `LimitExceeded` for an outcome that cannot be stored: the call is in doubt. All
-    /// others are those of [`claim`](Store::claim), and of the commits after the call: the call is
-    /// then in doubt.
+    /// have been made and the probe does not know, or if it was made for another request; `Aborted`
+    /// if the receiver rejected it, or it did not arrive: it was not applied, and the key is free
+    /// again. `Conflict` if the key was settled for another request; `SchemaMismatch` if the request
+    /// had another shape then; `Invalid` or `LimitExceeded` for an outcome that cannot be stored: the
+    /// call is in doubt. All others are those of [`claim`](Store::claim), and of the commits after the
+    /// call: the call is then in doubt.
     pub fn once<R: Serialize + DeserializeOwned + 'static>(
         &self,
         scope: &str,
@@ -138,10 +138,10 @@ fn asked<R: Serialize + DeserializeOwned + 'static>(
 ) -> Result<Option<R>> {
     if doubt.request() == RequestMatch::Differs {
         return Err(Error::new(
-            ErrorKind::Conflict,
+            ErrorKind::InDoubt,
             format!(
-                "the call is in doubt for another request ({}): settle that one first, and give each \
-                 request a key of its own. Nothing was written",
+                "the call is in doubt for another request ({}): resolve that one first, by \
+                 `Store::doubt`, and give each request a key of its own. Nothing was written",
                 doubt.why()
             ),
         ));

@@ -115,14 +115,14 @@ fn a_call_that_was_certainly_not_applied_leaves_the_key_free() {
 
 /// Against: the answer to another request, or a probe of one call that settles another.
 #[test]
-fn another_request_is_a_conflict_whether_the_call_is_settled_or_in_doubt() {
+fn another_request_is_a_conflict_with_a_settled_call_and_never_with_one_in_doubt() {
     let store = Store::in_memory().unwrap();
     let other = || {
         let panics = || -> Sent<u64> { panic!("called") };
         store.once("pay", "p-1", &("Ada", 6u64), panics, |_| panic!("probed"))
     };
     in_doubt(&store);
-    assert_eq!(kind(other()), ErrorKind::Conflict);
+    assert_eq!(kind(other()), ErrorKind::InDoubt);
     once(&store, Sent::Confirmed(1), Probe::Applied(1)).0.unwrap();
     assert_eq!(kind(other()), ErrorKind::Conflict);
     let wider = store.once(
