@@ -36,6 +36,7 @@ mod diff;
 mod doubt;
 mod ended;
 mod engine;
+mod examples;
 mod expiry;
 mod face;
 mod faults;
