@@ -27,7 +27,7 @@ fn by_effects(criterion: &mut Criterion) {
         let store = in_memory();
         let mut run = run_of(&store, 100);
         // The types of the topic are durable, as they are in a program that runs.
-        run.step("first", 0, |tx| tx.emit(&ORDERS, &(0, 59_810))).unwrap();
+        run.step("emits", 0, |tx| tx.emit(&ORDERS, &(0, 59_810))).unwrap();
         group.throughput(Throughput::Elements(count));
         group.bench_function(BenchmarkId::from_parameter(count), |bench| {
             bench.iter(|| {
@@ -52,7 +52,7 @@ fn by_batch(criterion: &mut Criterion) {
         let store = in_memory();
         let mut run = run_of(&store, 100);
         // The types of the topic are durable, as they are in a program that runs.
-        run.step("first", 0, |tx| tx.emit(&ORDERS, &(0, 59_810))).unwrap();
+        run.step("emits", 0, |tx| tx.emit(&ORDERS, &(0, 59_810))).unwrap();
         group.throughput(Throughput::Elements(*count));
         group.bench_function(BenchmarkId::from_parameter(count), |bench| {
             bench.iter(|| {
