@@ -212,10 +212,17 @@ fn ask(store: &Store) -> Answers {
     note("open claims".into(), open);
     for n in 0..CLAIMS {
         let claimed = store.claim::<u64>("calls", n.to_string(), &n);
-        let answer = claimed.map(|claimed| match claimed {
-            Claimed::Fresh(_) => NEW.to_owned(),
-            known => format!("{known:?}"),
-        });
+        let answer = match claimed {
+            Ok(Claimed::Fresh(_)) => Ok(NEW.to_owned()),
+            Ok(known) => Ok(format!("{known:?}")),
+            // What the row says, as it says that the call was made.
+            Err(error)
+                if matches!(error.kind(), ErrorKind::Conflict | ErrorKind::BeyondHorizon) =>
+            {
+                Ok(format!("{:?}", error.kind()))
+            }
+            Err(error) => Err(error),
+        };
         note(format!("claim {n}"), answer);
     }
     said
