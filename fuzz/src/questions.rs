@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use milepost::{Claimed, Delivery, Endpoint, Error, ErrorKind, Key, ManualClock, MemoryDisk, Options, Result, Sent, Store, Timestamp, Topic, Versioned};
+use milepost::{
+    Claimed, Delivery, Endpoint, Error, ErrorKind, Key, ManualClock, MemoryDisk, Options, Result,
+    Sent, Store, Timestamp, Topic, Versioned,
+};
 use serde::{Deserialize, Serialize};
 
 const ORDERS: Topic<u64, u64> = Topic::new("orders");
