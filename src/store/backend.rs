@@ -163,8 +163,7 @@ impl StorageBackend for Backend {
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        // Many in a commit, which has asked for the process's number before the first one.
-        self.owner.check().map_err(io::Error::other)?;
+        self.owner.check_io()?;
         if offset < REDB_HEADER_BYTES {
             // Before the write: one that fails may still have reached the disk.
             self.probe.header_writes.fetch_add(1, Ordering::SeqCst);
@@ -209,5 +208,32 @@ impl StorageBackend for Backend {
 
     fn query_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
         self.locks()?.query_lock_range(start, end)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::MemoryDisk;
+
+    /// Against: redb's destructor, which in a child that a bare `clone` has made writes into the file
+    /// of the parent, without a call of ours before it.
+    #[test]
+    fn a_child_that_the_c_library_did_not_report_reaches_no_byte_of_the_file() {
+        let calls: [fn(&Backend) -> io::Result<()>; 5] = [
+            |backend| backend.write(0, &[1]),
+            |backend| backend.read(0, &mut [0]),
+            |backend| backend.set_len(8),
+            |backend| backend.sync_data(),
+            |backend| backend.len().map(drop),
+        ];
+        for call in calls {
+            let disk = Arc::new(MemoryDisk::from_bytes(vec![0; 4]));
+            let mut backend = Backend::new(Medium::Disk(disk.clone()), Arc::default());
+            let before = disk.to_bytes();
+            backend.owner = Owner::of_another_process();
+            assert!(call(&backend).is_err());
+            assert_eq!(disk.to_bytes(), before);
+        }
     }
 }

@@ -271,8 +271,8 @@ impl Committer {
         Clocks { reading: Reading::of(&*self.clock, None), elapsed: self.clock.elapsed() }
     }
 
-    /// The clocks once more, in the same call: they cost it as much as its rows, so within a
-    /// millisecond, in which no time that is stored changes, what they said stands.
+    /// The clocks again, in the same call. Reading them costs as much as one of its rows, and times
+    /// are stored in milliseconds: a reading that is younger than one is used again.
     fn clocks_after(&self, looked: Option<Clocks>) -> Clocks {
         let is_fresh = |looked: &Clocks| {
             self.clock.elapsed().saturating_sub(looked.elapsed) < Duration::from_millis(1)
@@ -328,7 +328,6 @@ impl Committer {
         marks: Marks,
         clean: bool,
     ) -> Result<()> {
-        self.home.check_number()?;
         let mut engine = self.engine.lock().unwrap_or_else(PoisonError::into_inner);
         let engine = engine.as_mut().ok_or_else(closed)?;
         let mut head = engine.head.clone();

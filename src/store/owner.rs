@@ -13,8 +13,7 @@
 //!
 //! A child learns that it was forked from the handler that the C library runs in it, which costs a call
 //! one load from memory; asking the system for the process's number would cost a step a tenth. A child
-//! made around the C library (a bare `clone`) is known by its number, which is asked for before a commit,
-//! and before the file is read.
+//! made around the C library (a bare `clone`) is known by its number, before it reads or writes the file.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -42,6 +41,12 @@ impl Owner {
             guard: forkguard::atfork::Guard::try_new().ok(),
             left: AtomicBool::new(false),
         }
+    }
+
+    /// As a child sees it that a bare `clone` has made: the C library has reported nothing.
+    #[cfg(test)]
+    pub(super) fn of_another_process() -> Self {
+        Self { pid: 0, ..Self::this() }
     }
 
     /// Whether this is the process that opened it.
@@ -82,23 +87,16 @@ impl Owner {
         if self.is_here() { Ok(()) } else { Err(self.forked()) }
     }
 
-    /// [`check`](Owner::check) by the number too, for what takes system calls anyway.
-    ///
-    /// # Errors
-    /// `Forked`.
-    fn check_number(&self) -> Result<()> {
-        if self.has_another_number() {
-            self.left.store(true, Ordering::Relaxed);
-        }
-        self.check()
-    }
-
-    /// [`check_number`](Owner::check_number) for what redb calls.
+    /// [`check`](Owner::check) for what redb calls, by the number too: what follows is a system call
+    /// anyway.
     ///
     /// # Errors
     /// The same as an I/O error.
     pub(super) fn check_io(&self) -> io::Result<()> {
-        self.check_number().map_err(io::Error::other)
+        if self.has_another_number() {
+            self.left.store(true, Ordering::Relaxed);
+        }
+        self.check().map_err(io::Error::other)
     }
 
     fn forked(&self) -> Error {
@@ -141,14 +139,6 @@ impl Home {
         self.owner.check().inspect_err(|_| self.close_inherited())
     }
 
-    /// [`check`](Home::check) before a commit, by the process's number too.
-    ///
-    /// # Errors
-    /// `Forked`.
-    pub(super) fn check_number(&self) -> Result<()> {
-        self.owner.check_number().inspect_err(|_| self.close_inherited())
-    }
-
     /// From now on the files may be closed by those who own them.
     pub(super) fn disown(&self) {
         self.is_over.store(true, Ordering::SeqCst);
@@ -181,15 +171,10 @@ pub(super) fn number_of(_: &std::fs::File) -> Option<i32> {
 mod tests {
     use super::*;
 
-    /// As a child sees it that a bare `clone` has made.
-    fn of_another_process() -> Owner {
-        Owner { pid: 0, ..Owner::this() }
-    }
-
     #[test]
     fn only_the_process_that_opened_it_may_use_it() {
         assert!(Owner::this().check().is_ok() && Owner::this().check_io().is_ok());
-        let another = of_another_process();
+        let another = Owner::of_another_process();
         assert!(another.check_io().is_err());
         let error = another.check().unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Forked);
@@ -199,7 +184,7 @@ mod tests {
     /// Against: a grandchild that is given the number of the process that opened the store.
     #[test]
     fn a_process_that_was_refused_once_stays_refused() {
-        let mut owner = of_another_process();
+        let mut owner = Owner::of_another_process();
         assert!(owner.check_io().is_err() && !owner.is_here());
         owner.pid = std::process::id();
         assert!(owner.check_io().is_err() && !owner.is_here());
